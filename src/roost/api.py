@@ -1,0 +1,120 @@
+"""Shapes of the daemon's own API (`/roost/v1/...`): what gateway sends, and client, cli and dashboard read.
+
+It is a module of values that every room may import, so that the CLI and the gateway cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Problem(Shape):
+    """Something is wrong; `mend` is the command that repairs it."""
+
+    severity: Literal["error", "warning"]
+    text: str
+    mend: str | None = None
+
+
+class HostReport(Shape):
+    name: str
+    chip: str
+    cores: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    swap_used_bytes: int
+    #: Pages swapped out since the daemon started, in bytes; None: not known here.
+    swap_out_delta_bytes: int | None
+    load_average: float | None
+    on_battery: bool | None = None
+
+
+class WorkerReport(Shape):
+    worker_id: str
+    model: str
+    fingerprint: str
+    engine: str
+    engine_version: str | None
+    state: str
+    kind: str
+    pid: int | None
+    grade: str | None
+    proof: str | None
+    context_length: int | None
+    quantization: str | None
+    concurrency: int
+    running: int
+    queued: int
+    restarts: int
+    resident_bytes: int | None
+    #: What the spec says its weights take; the estimate that resident_bytes is held against.
+    estimate_bytes: int | None
+    started_at: float | None
+    ready_at: float | None
+    expires_at: float | None
+    problem: str | None
+    mend: str | None
+    command: tuple[str, ...] = ()
+
+
+class RoleReport(Shape):
+    role: str
+    #: Physical id, or None (auxiliary role without an entry).
+    resolves_to: str | None
+    via_default: bool
+    #: resident, loading, on-disk, unavailable, unknown
+    state: str
+    #: False: the rotation policy makes it unreachable while the resident stays; `note` says why.
+    reachable: bool
+    note: str | None = None
+
+
+class RequestStatistics(Shape):
+    """The last minute."""
+
+    requests: int
+    errors: int
+    running: int
+    queued: int
+    ttft_p50_s: float | None
+    ttft_p95_s: float | None
+    decode_tokens_per_s: float | None
+    cached_share: float | None
+
+
+class StatusReport(Shape):
+    version: str
+    endpoint: str
+    #: open-loopback, keys, keys+tls
+    auth: str
+    pid: int
+    started_at: float
+    draining: bool
+    problems: tuple[Problem, ...]
+    host: HostReport
+    rotation_policy: str
+    registry_path: str
+    registry_problem: str | None
+    settings_problem: str | None
+    workers: tuple[WorkerReport, ...]
+    roles: tuple[RoleReport, ...]
+    statistics: RequestStatistics
+    #: Model id of the default role; None when the registry names none.
+    default_model: str | None
+
+
+class LoadAccepted(Shape):
+    model: str
+    state: str
+
+
+class RoleChange(Shape):
+    """Body of `PUT /roost/v1/roles/{role}`."""
+
+    model: str

@@ -1,0 +1,162 @@
+"""What the gateway and the own API see of the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import aiohttp
+
+from roost.catalog.spec import ModelSpec
+from roost.engines.types import EngineTraits, ProofGrade
+
+
+class Phase(StrEnum):
+    """Where a waiting request stands."""
+
+    QUEUED = "queued"
+    STOPPING_OTHER = "stopping-other"
+    LOADING = "loading"
+    READY = "ready"
+
+
+@dataclass(frozen=True)
+class Progress:
+    phase: Phase
+    #: 1 = next; None when not queued.
+    position: int | None = None
+    fraction: float | None = None
+
+    def comment(self) -> str:
+        """The text of an SSE comment heartbeat."""
+        place = f" position={self.position}" if self.position is not None else ""
+        share = f" {self.fraction:.0%}" if self.fraction is not None else ""
+        return f"{self.phase.value}{place}{share}"
+
+
+@dataclass(frozen=True)
+class ReadyWorker:
+    """A proven worker that a request may be sent to. Valid while its ticket is held."""
+
+    worker_id: str
+    model_id: str
+    engine: str
+    pid: int | None
+    #: The name to write into the request body.
+    served_name: str
+    session: aiohttp.ClientSession
+    base_url: str
+    #: Authorization of the worker's own; never a client's.
+    headers: Mapping[str, str]
+    traits: EngineTraits
+    spec: ModelSpec
+    #: Tokens that one request may use; None: unknown, not checked.
+    context_length: int | None
+    count_prompt_tokens: Callable[[str, bytes], Awaitable[int | None]] = field(repr=False)
+
+
+class Ticket(Protocol):
+    """One request's place in line for one model: entered, ready, left. Leaving is safe at any stage, and twice."""
+
+    def progress(self) -> Progress: ...
+
+    async def worker(self) -> ReadyWorker:
+        """Waits until this request may be sent. Raises a RoostError (worker_failed, model_loading_timeout, …).
+
+        Cancelling the await leaves the ticket in line; call `leave`.
+        """
+        ...
+
+    def beat(self, tokens: int = 1) -> None:
+        """Generation made progress: feeds the wedge watch. Cheap; call it for each upstream chunk."""
+        ...
+
+    async def failed(self, error: Exception) -> bool:
+        """The upstream broke before its first byte. True: a fresh worker is worth one retry (await `worker` again);
+        False: answer the error. Called at most once a request."""
+        ...
+
+    def why_lost(self) -> str:
+        """Why the worker went away in mid-request, for the log and the error: exit code, stalled, stopped."""
+        ...
+
+    def leave(self) -> None:
+        """The request is over, whatever the reason; its slot is free at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the pool must know of a request to place it."""
+
+    request_id: str
+    #: interactive or batch; later issues fill in more.
+    request_class: str = "interactive"
+    #: Lower goes first.
+    priority: int = 0
+    #: Bytes of the prompt: scales the first-token deadline.
+    prompt_bytes: int = 0
+    #: False: answer 503 model_loading instead of waiting (setting load.wait).
+    wait_for_load: bool = True
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """One worker as status, /running and metrics show it."""
+
+    worker_id: str
+    model_id: str
+    engine: str
+    engine_version: str | None
+    #: queued, starting, loading, ready, draining, stopping, backoff, failed, stopped
+    state: str
+    pid: int | None
+    started_at: float | None
+    ready_at: float | None
+    #: When it will be unloaded if idle, as a unix time; None: never.
+    expires_at: float | None
+    grade: ProofGrade | None
+    fingerprint: str
+    context_length: int | None
+    concurrency: int
+    running: int
+    queued: int
+    restarts: int
+    resident_bytes: int | None
+    #: chat, or auxiliary (embedding, rerank).
+    kind: str
+    #: What went wrong last, for people; None: nothing.
+    problem: str | None
+    mend: str | None
+    command: tuple[str, ...] = ()
+    proof: str | None = None
+
+
+class Pool(Protocol):
+    """All workers of this node."""
+
+    def enter(self, model_id: str, entry: Entry) -> Ticket:
+        """Take a place in line. Raises at once: ConcurrencyLimit, ModelNotResident, ModelUnavailable, WorkerFailed
+        (in backoff or failed), ShuttingDown, ModelLoading (when not waiting). Starts the load if the plan says so."""
+        ...
+
+    def views(self) -> tuple[WorkerView, ...]: ...
+
+    async def load(self, model_id: str) -> None:
+        """Make it resident now, whatever the rotation policy says; returns when READY. Never kills a busy worker:
+        it waits for the drain."""
+        ...
+
+    async def unload(self, model_id: str) -> None:
+        """Drain and stop it; returns when its process is gone. Unknown or not loaded: returns at once."""
+        ...
+
+    async def restart(self, model_id: str | None = None) -> None:
+        """Drain, stop and start it again (None: every resident)."""
+        ...
+
+    def log_path(self, worker: str) -> str | None:
+        """The log file of a worker by worker id or model id; None when there is none."""
+        ...
