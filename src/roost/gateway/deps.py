@@ -1,0 +1,58 @@
+"""What the gateway is given by the composition root. It builds nothing itself and owns no state but its counters."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from roost.api import RoleReport, StatusReport
+from roost.catalog.types import CatalogView
+from roost.config.settings import Settings
+from roost.registry.types import RegistryState
+from roost.store.types import ActivityLog
+from roost.workers.types import Pool
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Who a key belongs to. Later issues add scopes here."""
+
+    key_id: str
+    name: str
+    admin: bool = False
+
+
+class KeyRing(Protocol):
+    """The hashed keys of state/keys.json."""
+
+    def configured(self) -> bool:
+        """Whether any key exists; with none, a loopback caller needs none."""
+        ...
+
+    def consumer(self, presented: str) -> Consumer | None:
+        """The owner of this key; None for a wrong, revoked or expired one. Constant time in the secret part."""
+        ...
+
+
+@dataclass(frozen=True)
+class GatewayDeps:
+    #: Read at each request: a reload swaps the value, never a running stream.
+    settings: Callable[[], Settings]
+    registry: Callable[[], RegistryState]
+    catalog: CatalogView
+    pool: Pool
+    activity: ActivityLog
+    keys: KeyRing
+    status: Callable[[], StatusReport]
+    #: `PUT /roost/v1/roles/{role}`: writes the registry file; raises RoostError.
+    put_role: Callable[[str, str], Awaitable[RoleReport]]
+    #: True from the first SIGTERM: new requests are 503 shutting_down.
+    draining: Callable[[], bool]
+    #: This machine's name in `x-roost-node`.
+    node: str
+    version: str
+    #: Path of the daemon's own log, for `/logs`.
+    daemon_log: Callable[[], str | None]
+    #: `POST /roost/v1/shutdown` (control socket only): starts the drain.
+    shutdown: Callable[[], None]
