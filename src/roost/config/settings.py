@@ -64,21 +64,29 @@ class RotationSettings(Section):
 
 
 class QueueSettings(Section):
+    """How long and how many requests wait."""
+
     max_wait_s: float = Field(15.0, gt=0, description="How long traffic to the resident may keep a swap waiting.")
     max_requests: int = Field(64, ge=1, description="Requests a model, running and waiting; beyond it 429.")
 
 
 class ResidencySettings(Section):
+    """Which models stay loaded."""
+
     max_resident: int = Field(1, ge=1, description="Chat models at once; embedding and rerank workers not counted.")
     pinned: tuple[str, ...] = Field((), description="Models that a swap never evicts.")
     preload: tuple[str, ...] = Field((), description="Roles or models loaded at start, in order, after the default.")
 
 
 class LoadSettings(Section):
+    """What a request sees while its model loads."""
+
     wait: bool = Field(True, description="A request for a loading model waits; false: 503 `model_loading`.")
 
 
 class CatalogSettings(Section):
+    """Where models are looked for, besides those that roost fetched itself."""
+
     folders: tuple[str, ...] = Field((), description="Folders searched for models, read-only.")
     huggingface: bool = Field(True, description="Look into the Hugging Face cache.")
     lm_studio: bool = Field(True, description="Look into LM Studio's folder.")
@@ -87,6 +95,8 @@ class CatalogSettings(Section):
 
 
 class LogSettings(Section):
+    """What is written down, and how much of it."""
+
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="roost's own log.")
     worker_cap_bytes: int = Field(100 * 2**20, ge=4096, description="A worker's log is rotated within this size.")
 
@@ -164,8 +174,10 @@ class Knobs(Section):
 
 
 class ClampRule(Section):
-    min: float | None = None
-    max: float | None = None
+    """The bounds of one number in a request; it is moved to the nearer one."""
+
+    min: float | None = Field(None, description="Smaller numbers become this one.")
+    max: float | None = Field(None, description="Larger numbers become this one.")
 
 
 class FilterSettings(Section):
@@ -185,7 +197,7 @@ class CommandWorker(Section):
     proxy: str = Field("http://127.0.0.1:${PORT}", description="Where it answers.")
     check_endpoint: str = Field("/health", description="Path that is 200 once it can serve; `none`: no check.")
     served_name: str | None = Field(None, description="The model name it expects; unset: the id.")
-    cwd: str | None = None
+    cwd: str | None = Field(None, description="Folder it starts in.")
 
 
 class ExternalWorker(Section):
@@ -200,10 +212,10 @@ class ModelSettings(Section):
     """`[models."ID"]`: what is set for one model."""
 
     engine: dict[str, Any] = Field(default_factory=dict, description="Knobs of this model; see [engine].")
-    filters: FilterSettings = FilterSettings()
+    filters: FilterSettings = Field(FilterSettings(), description="Changes to the requests that it answers.")
     aliases: tuple[str, ...] = Field((), description="Further names of this model.")
-    command: CommandWorker | None = None
-    external: ExternalWorker | None = None
+    command: CommandWorker | None = Field(None, description="Serve it by a command line of yours; engine `command`.")
+    external: ExternalWorker | None = Field(None, description="Serve it by a running server; engine `external`.")
     context_length: int | None = Field(None, description="Declared window of a command or external model.")
     capabilities: tuple[str, ...] = Field(("chat", "completion"), description="Of a command or external model.")
     draft_only: bool = Field(False, description="Not listed: only used by other models.")
@@ -213,7 +225,7 @@ class RoleSettings(Section):
     """`[roles.NAME]`: what a role asks of its model; the registry says which model that is."""
 
     requires: tuple[str, ...] = Field((), description="Capabilities the model must have, such as tools.")
-    filters: FilterSettings = FilterSettings()
+    filters: FilterSettings = Field(FilterSettings(), description="Changes to requests that name this role.")
 
 
 class Settings(Section):
@@ -229,8 +241,8 @@ class Settings(Section):
     drain_s: Annotated[float, Field(ge=0, description="Longest drain at stop, restart and unload.")] = 30.0
     engine: Knobs = Knobs()
     engines: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Knobs for one engine, by its name.")
-    models: dict[str, ModelSettings] = Field(default_factory=dict)
-    roles: dict[str, RoleSettings] = Field(default_factory=dict)
+    models: dict[str, ModelSettings] = Field(default_factory=dict, description="What is set for one model, by its id.")
+    roles: dict[str, RoleSettings] = Field(default_factory=dict, description="What a role asks of its model.")
 
     def knobs(self, model_id: str, engine_name: str | None = None) -> Knobs:
         """The knobs of one model: `[engine]`, then `[engines.NAME]`, then `[models."ID".engine]`.

@@ -26,6 +26,8 @@ class TcpEndpoint:
     #: Sent as a bearer token; made per start, reaches the worker through standard input or its environment file,
     #: never argv.
     key: str | None = field(default=None, repr=False)
+    #: Path that engine `command` asks whether it can serve; None: the engine's own question.
+    health_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class UrlEndpoint:
 
     url: str
     key: str | None = field(default=None, repr=False)
+    health_path: str | None = None
 
 
 Endpoint = UnixEndpoint | TcpEndpoint | UrlEndpoint
@@ -151,6 +154,8 @@ class WorkerHttp:
     session: aiohttp.ClientSession
     base_url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: From the endpoint.
+    health_path: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,9 @@ from roost.api import RoleReport, StatusReport
 from roost.catalog.types import CatalogView
 from roost.config.settings import Settings
 from roost.registry.types import RegistryState
+from roost.store.keys import Consumer
 from roost.store.types import ActivityLog
 from roost.workers.types import Pool
-
-
-@dataclass(frozen=True)
-class Consumer:
-    """Who a key belongs to. Later issues add scopes here."""
-
-    key_id: str
-    name: str
-    admin: bool = False
 
 
 class KeyRing(Protocol):

@@ -1,0 +1,106 @@
+# What a checkout needs is Python 3.11 or newer and make; the commands are in README.md.
+# Written for GNU make 3.81 and a BSD userland too, which is what macOS has.
+
+PYTHON ?= python3
+PORT ?=
+# Environments and models of the tests: outside the tree, so that a fresh clone finds them again.
+CACHE ?= $(HOME)/.cache/roost-test
+MODELS ?= $(HOME)/.cache/roost-models
+# Further arguments of pytest, such as -k NAME.
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+ROOST := $(BIN)/roost
+RUN_STAMP := $(VENV)/.installed-run
+TEST_STAMP := $(VENV)/.installed-test
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run install test test-engines lint types unit check bench wheel lock docs clean
+
+help:
+	@echo "make run [PORT=N]   install into .venv and serve in the foreground"
+	@echo "make install        install into .venv"
+	@echo "make test           install and pass all tests but those of the gigabyte engines"
+	@echo "make test-engines   make test, then the tests of vllm-mlx (6.5 GB of environment)"
+	@echo "make check          lint, types and the unit tests: seconds"
+	@echo "make bench          the speed comparisons of benchmarks/ (a quiet machine, please)"
+	@echo "make wheel          build the wheel into dist/"
+	@echo "make docs           write the generated pages of docs/ anew"
+	@echo "make lock           resolve requirements/*.txt anew"
+
+run: $(RUN_STAMP)
+	@exec $(ROOST) up $(if $(PORT),--port $(PORT))
+
+install: $(RUN_STAMP)
+
+# The checkout is installed as it lies there (editable): only a changed lock or pyproject.toml installs again.
+$(RUN_STAMP): requirements/run.txt pyproject.toml
+	@$(MAKE) --no-print-directory $(BIN)/python
+	@echo "installing roost into $(VENV)"
+	@$(PIP_INSTALL) --require-hashes --requirement requirements/run.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TEST_STAMP): requirements/test.txt pyproject.toml $(RUN_STAMP)
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP_INSTALL) --require-hashes --requirement requirements/test.txt
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "cannot install roost: it needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1 | head -n 1`;" \
+	    "name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+lint: $(TEST_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TEST_STAMP)
+	$(BIN)/mypy
+
+unit: $(TEST_STAMP)
+	$(BIN)/python -m pytest tests/unit tests/architecture
+
+check: lint types unit
+
+# The tests drive the real engines; what these need is prepared outside the tree and reused while its lock is the same.
+PREPARE := $(BIN)/python scripts/prepare_tests.py --cache "$(CACHE)" --models "$(MODELS)"
+PYTEST := ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" \
+  ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" $(BIN)/python -m pytest
+
+test: lint types
+	$(PREPARE) mlx-lm
+	$(PYTEST) -m "not engines" $(PYTEST_ARGS)
+
+test-engines: test
+	$(PREPARE) mlx-lm vllm-mlx
+	ROOST_ENGINE_VLLM_MLX_PYTHON="$(CACHE)/engines/vllm-mlx/bin/python" $(PYTEST) -m engines $(PYTEST_ARGS)
+
+bench: $(TEST_STAMP)
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.cold_start
+	$(BIN)/python -m benchmarks.idle
+
+wheel: $(RUN_STAMP)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+docs: $(TEST_STAMP)
+	$(BIN)/python -m roost.config.reference > docs/reference/settings.md
+	$(BIN)/python -m roost.cli.reference > docs/reference/cli.md
+
+# pip-tools has an environment of its own: what it needs is no part of roost.
+PIP_COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
+  --build-deps-for editable --build-deps-for wheel --extra llama --extra hub
+
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	$(PIP_COMPILE) --output-file requirements/run.txt pyproject.toml
+	$(PIP_COMPILE) --extra test --output-file requirements/test.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

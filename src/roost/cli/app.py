@@ -1,0 +1,169 @@
+"""Every command as one table, and the application made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from roost import __version__
+from roost.cli import (
+    ask,
+    chat,
+    config,
+    doctor,
+    engines,
+    explain,
+    keys,
+    logs,
+    models,
+    status,
+    stop,
+    up,
+    use,
+    wait,
+)
+
+HELP = """Serve local models behind one honest OpenAI-shaped endpoint.
+
+A role (default, coding, embedding, …) means exactly one model; that model answers or nobody does.
+
+\b
+First steps:
+  roost up                       serve; the first time it fetches a small model
+  roost ask "What is 2+2?"       ask it
+  roost models discover          what else lies on this disk
+  roost use coding MODEL         point a role at a model
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One command."""
+
+    section: str
+    name: str
+    function: Callable[..., None]
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """A command with commands of its own."""
+
+    section: str
+    name: str
+    help: str
+    rows: tuple[tuple[str, Callable[..., None]], ...]
+
+
+SERVE, TALK, MODELS, LOOK, SET_UP = "Serve", "Talk", "Models", "Look", "Set up"
+
+COMMANDS: tuple[Row | GroupRow, ...] = (
+    Row(SERVE, "up", up.up),
+    Row(SERVE, "down", stop.down),
+    Row(SERVE, "restart", stop.restart),
+    Row(SERVE, "wait", wait.wait),
+    Row(TALK, "ask", ask.ask),
+    Row(TALK, "chat", chat.chat),
+    Row(MODELS, "use", use.use),
+    GroupRow(
+        MODELS,
+        "models",
+        "What is on this machine and how it gets there.",
+        (
+            ("add", models.models_add),
+            ("list", models.models_list),
+            ("discover", models.models_discover),
+            ("show", models.models_show),
+            ("rm", models.models_rm),
+            ("verify", models.models_verify),
+        ),
+    ),
+    Row(MODELS, "load", stop.load),
+    Row(MODELS, "unload", stop.unload),
+    Row(LOOK, "status", status.status),
+    Row(LOOK, "explain", explain.explain),
+    Row(LOOK, "logs", logs.logs),
+    Row(LOOK, "doctor", doctor.doctor),
+    GroupRow(
+        SET_UP,
+        "config",
+        "The settings in force, and whether they hold together.",
+        (("show", config.config_show), ("check", config.config_check)),
+    ),
+    GroupRow(
+        SET_UP,
+        "engines",
+        "The programs that run models.",
+        (("list", engines.engines_list), ("install", engines.engines_install)),
+    ),
+    GroupRow(
+        SET_UP,
+        "keys",
+        "Who may call this endpoint.",
+        (("add", keys.keys_add), ("list", keys.keys_list), ("revoke", keys.keys_revoke)),
+    ),
+)
+
+
+class Sections(TyperGroup):
+    """Lists the commands under the headings of the table."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for section in dict.fromkeys(row.section for row in COMMANDS):
+            names = [row.name for row in COMMANDS if row.section == section]
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(section):
+                formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in commands if command])
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"roost {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+def build_app() -> typer.Typer:
+    """The application; plain text help, since it is read in pipes and in the reference as well."""
+    app = typer.Typer(
+        name="roost",
+        cls=Sections,
+        help=HELP,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(_root)
+    for row in COMMANDS:
+        if isinstance(row, Row):
+            app.command(row.name)(row.function)
+        else:
+            app.add_typer(_group(row), name=row.name)
+    return app
+
+
+def _group(row: GroupRow) -> typer.Typer:
+    group = typer.Typer(help=row.help, no_args_is_help=True, rich_markup_mode=None)
+    for name, function in row.rows:
+        group.command(name)(function)
+    return group
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; errors of the command itself pass through."""
+    try:
+        build_app()(list(arguments), prog_name="roost")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return 0

@@ -1,0 +1,115 @@
+"""`roost explain`: what a name means now and why, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from roost.cli.doors import ask_daemon
+from roost.cli.format import NOTHING
+from roost.cli.models import JsonOption
+from roost.cli.output import say, say_json
+from roost.errors import ModelNotFound
+from roost.registry.types import AUXILIARY_ROLES
+
+if TYPE_CHECKING:
+    from roost.api import RoleReport, StatusReport, WorkerReport
+    from roost.client import DaemonClient
+
+ROTATION = {
+    "never": 'a request for it is refused (503 model_not_resident): rotation is "never"; "roost load" makes room',
+    "idle": "a request for it swaps it in once the resident has been idle long enough, else it is refused (503 "
+    'model_not_resident, with Retry-After): rotation is "idle"',
+    "always": 'a request for it waits its turn and swaps it in: rotation is "always"',
+}
+
+
+def explain(
+    name: Annotated[str, typer.Argument(metavar="ROLE", help="Role, model id or alias, as a request names it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a name resolves to, why, and what a request for it would meet now.
+
+    \b
+    Examples:
+      roost explain coding
+      roost explain embedding --json
+    """
+
+    async def call(client: DaemonClient) -> tuple[StatusReport, dict[str, Any] | None]:
+        status = await client.status()
+        # A role without a target is no model; the daemon's own 404 would hide why.
+        known = any(role.role == name for role in status.roles)
+        return status, None if known else await client.model(name)
+
+    status, entry = ask_daemon(call)
+    steps = list(explain_steps(name, status, entry))
+    if as_json:
+        say_json({"name": name, "model": resolved_model(name, status, entry), "steps": steps})
+        return
+    for number, step in enumerate(steps, 1):
+        say(f"{number}. {step}")
+
+
+def resolved_model(name: str, status: StatusReport, entry: dict[str, Any] | None) -> str | None:
+    """The physical id behind a name; None for a role that means nothing."""
+    if role := _role(name, status):
+        return role.resolves_to
+    if entry is None:
+        raise ModelNotFound(f'roost knows no "{name}"')
+    return str((entry.get("roost") or {}).get("resolves_to") or entry["id"])
+
+
+def explain_steps(name: str, status: StatusReport, entry: dict[str, Any] | None) -> Iterator[str]:
+    """One sentence a stop of a request's way."""
+    yield _meaning(name, status, entry)
+    model = resolved_model(name, status, entry)
+    if model is None:
+        return
+    worker = next((worker for worker in status.workers if worker.model == model), None)
+    if worker is not None:
+        yield from _by_worker(worker)
+        return
+    role = _role(name, status)
+    yield f"{model} has no worker now: {role.state if role else (entry or {}).get('roost', {}).get('state', 'on-disk')}"
+    yield role.note if role and role.note else _rotation(status, name)
+
+
+def _meaning(name: str, status: StatusReport, entry: dict[str, Any] | None) -> str:
+    role = _role(name, status)
+    if role is None:
+        model = resolved_model(name, status, entry)
+        return f'"{name}" is a model id; exactly it answers' if model == name else f'"{name}" is an alias of {model}'
+    entry_free = f'"{name}" is a role without an entry in {status.registry_path}'
+    if role.resolves_to is None:
+        return f'{entry_free}, and never falls back: 404 model_not_found; run "roost use {name} ID"'
+    if role.via_default:
+        return f"{entry_free}, so it means what default means: {role.resolves_to}"
+    return f'"{name}" is a role; {status.registry_path} points it at {role.resolves_to}'
+
+
+def _by_worker(worker: WorkerReport) -> Iterator[str]:
+    version = f" {worker.engine_version}" if worker.engine_version else ""
+    yield (
+        f"{worker.model} is {worker.state} in worker {worker.worker_id}: "
+        f"{worker.engine}{version}, pid {worker.pid or NOTHING}"
+    )
+    if worker.grade:
+        yield f"its weights are {worker.grade}: {worker.proof or 'fingerprint ' + worker.fingerprint[:12]}"
+    if worker.problem:
+        yield f"it has a problem: {worker.problem}" + (f'; run "{worker.mend}"' if worker.mend else "")
+    yield f"a request goes there now ({worker.running} running, {worker.queued} queued, {worker.concurrency} at once)"
+
+
+def _rotation(status: StatusReport, name: str) -> str:
+    if name in AUXILIARY_ROLES:
+        return "a request for it starts a small worker of its own beside the resident"
+    if not any(worker.kind == "chat" for worker in status.workers):
+        return "nothing is resident: a request for it loads it"
+    return ROTATION.get(status.rotation_policy, f"rotation is {status.rotation_policy}")
+
+
+def _role(name: str, status: StatusReport) -> RoleReport | None:
+    return next((role for role in status.roles if role.role == name), None)

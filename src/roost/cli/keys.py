@@ -1,0 +1,88 @@
+"""`roost keys …`: who may call this endpoint."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roost.cli.doors import here, key_file
+from roost.cli.format import columns, duration
+from roost.cli.models import JsonOption
+from roost.cli.output import note, say, say_all, say_json
+
+if TYPE_CHECKING:
+    from roost.store.keys import KeyRecord
+
+SECONDS_OF = {"h": 3600, "d": 86400, "w": 7 * 86400}
+LIFETIME = re.compile(r"(\d+)([hdw])")
+
+
+def lifetime_s(text: str) -> int:
+    """Seconds of `12h`, `30d` or `8w`. Raises BadParameter."""
+    found = LIFETIME.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f'"{text}" is no lifetime: write 12h, 30d or 8w')
+    return int(found[1]) * SECONDS_OF[found[2]]
+
+
+def keys_add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who it is for; shown in lists and logs.")],
+    expires_in: Annotated[str | None, typer.Option(metavar="TIME", help="12h, 30d, 8w; left out: never.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May also manage this roost over HTTP.")] = False,
+) -> None:
+    """Make a key and print it, once: only its hash is kept.
+
+    From the first key on every client needs one, those on this machine too.
+
+    \b
+    Examples:
+      roost keys add laptop
+      roost keys add ci --expires-in 30d
+    """
+    keys = key_file(here())
+    first = not keys.configured()
+    expires_at = time.time() + lifetime_s(expires_in) if expires_in else None
+    say(keys.add(name, expires_at=expires_at, admin=admin))
+    note("  keep it now: it is not shown again; clients send it as their API key")
+    if first:
+        note('  this is the first key: from now on every request needs one ("roost keys revoke" undoes that)')
+
+
+def keys_list(as_json: JsonOption = False) -> None:
+    """List keys by public id and name; the secrets are not known here.
+
+    \b
+    Example:
+      roost keys list
+    """
+    found, now = key_file(here()).list(), time.time()
+    if as_json:
+        say_json([key.model_dump(exclude={"sha256"}) for key in found])
+    elif found:
+        say_all(columns([("ID", "NAME", "MADE", "EXPIRES", "ADMIN"), *(_row(key, now) for key in found)]))
+    else:
+        note('there are no keys: whoever can reach the loopback address may ask; "roost keys add NAME" changes that')
+
+
+def _row(key: KeyRecord, now: float) -> tuple[str, ...]:
+    if key.expires_at is None:
+        expires = "never"
+    else:
+        expires = "expired" if key.expired(now) else f"in {duration(key.expires_at - now)}"
+    return (key.key_id, key.name, f"{duration(now - key.created_at)} ago", expires, "yes" if key.admin else "no")
+
+
+def keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="ID", help='Public id, as "roost keys list" shows it.')],
+) -> None:
+    """Make a key useless from now on; a running roost notices.
+
+    \b
+    Example:
+      roost keys revoke 3f9ac1d20b7e
+    """
+    gone = key_file(here()).revoke(key)
+    say(f"revoked {gone.key_id} ({gone.name})")

@@ -1,0 +1,175 @@
+"""`roost models …`: what is on this machine and how it gets there. None of it needs a daemon."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roost.cli import models_text
+from roost.cli.announce import Bar
+from roost.cli.doors import Here, here, load_settings, open_catalog, read_registry
+from roost.cli.failure import FAILED
+from roost.cli.format import size
+from roost.cli.output import note, say, say_all, say_json
+from roost.cli.status import JSON_HELP
+from roost.cli.use import find_model, reachable
+
+if TYPE_CHECKING:
+    from roost.catalog.catalog import Catalog
+    from roost.catalog.spec import ModelSpec, UnavailableModel
+    from roost.catalog.upkeep import Removal
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help='Exact id, as "roost models list" shows it.')]
+JsonOption = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+def models_add(
+    what: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Hub id (org/repo, org/repo:QUANT), folder or file.gguf.")
+    ],
+    model_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Its id, if the usual one is taken.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REV", help="Branch or commit of a hub id; pinned to its commit.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a model known by its id; a hub id is fetched, files and folders stay where they are.
+
+    \b
+    Examples:
+      roost models add mlx-community/Qwen3-4B-Instruct-2507-4bit
+      roost models add bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M
+      roost models add ~/models/model.gguf --id my-model
+    """
+    bar = Bar(sys.stderr)
+    try:
+        spec = _catalog(here()).add(what, model_id=model_id, revision=revision, progress=bar.show_step)
+    finally:
+        bar.close()
+    if as_json:
+        say_json(spec)
+        return
+    say(f"added {spec.id} ({size(spec.weights_bytes)}, fingerprint {spec.short_fingerprint})")
+    for warning in spec.warnings:
+        note(f"warning: {warning}")
+    note(f"  next: roost use coding {spec.id}")
+
+
+def models_list(as_json: JsonOption = False) -> None:
+    """List every model that roost can serve here: added, fetched, or found in other programs' stores.
+
+    \b
+    Examples:
+      roost models list
+      roost models list --json | jq -r '.[].id'
+    """
+    place = here()
+    found = list(_catalog(place).all())
+    if as_json:
+        say_json(found)
+    elif found:
+        say_all(models_text.table(found, read_registry(place).registry.roles))
+    else:
+        note('no model is here yet; "roost up" fetches a small one, "roost models add" any other')
+
+
+def models_discover(as_json: JsonOption = False) -> None:
+    """Search the disk for models, read-only: Hugging Face cache, LM Studio, Ollama, configured folders.
+
+    What is found can be used at once, without a download.
+
+    \b
+    Example:
+      roost models discover
+    """
+    place = here()
+    catalog = _catalog(place)
+    before = {model.id for model in catalog.all()}
+    catalog.refresh()
+    found = list(catalog.all())
+    if as_json:
+        say_json(found)
+        return
+    say_all(models_text.table(found, read_registry(place).registry.roles))
+    fresh = len({model.id for model in found} - before)
+    note(f"{len(found)} models, {fresh} of them new; use one with: roost use ROLE ID")
+
+
+def models_show(model: IdArgument, as_json: JsonOption = False) -> None:
+    """Show what the headers of one model say, and its files.
+
+    \b
+    Example:
+      roost models show SmolLM2-135M-Instruct-Q4_1
+    """
+    place = here()
+    found = find_model(model, _catalog(place).all())
+    if as_json:
+        say_json(found)
+        return
+    say_all(models_text.details(reachable(found), _roles_of(place, found.id)))
+
+
+def models_rm(
+    model: IdArgument,
+    as_json: JsonOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would free; remove nothing.")] = False,
+) -> None:
+    """Forget a model; files that roost fetched itself are deleted, others' files never.
+
+    \b
+    Example:
+      roost models rm my-model
+    """
+    place = here()
+    catalog = _catalog(place)
+    found = find_model(model, catalog.all())
+    removal = _removal(place, catalog, found) if dry_run else catalog.remove(found.id)
+    for role in _roles_of(place, found.id):
+        note(f'warning: role {role} names it; "roost use {role} ID" gives the role another model')
+    if as_json:
+        say_json(asdict(removal))
+    else:
+        say_all(models_text.removal_lines(removal, dry_run=dry_run))
+
+
+def _removal(place: Here, catalog: Catalog, found: ModelSpec | UnavailableModel) -> Removal:
+    from roost.catalog.upkeep import removal_of
+
+    return removal_of(found, catalog.all(), place.paths.models, is_added=found.id in catalog.added())
+
+
+def models_verify(model: IdArgument, as_json: JsonOption = False) -> None:
+    """Read every byte of a model and hold its digests against the recorded ones; exit code 1 if one differs.
+
+    \b
+    Example:
+      roost models verify SmolLM2-135M-Instruct-Q4_1
+    """
+    catalog = _catalog(here())
+    found = find_model(model, catalog.all())
+    bar = Bar(sys.stderr)
+    try:
+        report = catalog.verify(found.id, bar.show_step)
+    finally:
+        bar.close()
+    if as_json:
+        say_json({**asdict(report), "ok": report.ok})
+    else:
+        say_all(models_text.verdict_lines(report))
+    if not report.ok:
+        raise typer.Exit(FAILED)
+
+
+def _catalog(place: Here) -> Catalog:
+    return open_catalog(place, load_settings(place).settings)
+
+
+def _roles_of(place: Here, model_id: str) -> list[str]:
+    roles = read_registry(place).registry.roles
+    return sorted(role for role, target in roles.items() if target.partition("@")[0] == model_id)

@@ -1,0 +1,156 @@
+"""A StatusReport as text: problems first, states as words, no line that needs colour to be understood. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roost.api import HostReport, Problem, RequestStatistics, RoleReport, StatusReport, WorkerReport
+from roost.cli import format as people
+from roost.cli.output import Paint
+
+AUTH_WORDS = {
+    "open-loopback": "open to this machine only, no keys",
+    "keys": "keys needed, no TLS",
+    "keys+tls": "keys needed, TLS",
+}
+GOOD_STATES = ("ready", "resident")
+BAD_STATES = ("failed", "backoff", "unavailable", "unknown")
+
+
+def status_lines(report: StatusReport, now: float, paint: Paint) -> list[str]:
+    """The whole of `roost status`; `now` is the unix time that durations are counted to."""
+    blocks = [
+        problem_lines(report.problems, paint),
+        [*_endpoint(report, now, paint), *_host(report.host)],
+        _workers(report.workers, now, paint),
+        _roles(report.roles, paint),
+        _requests(report.statistics),
+    ]
+    return [line for block in blocks if block for line in ("", *block)][1:]
+
+
+def problem_lines(problems: Sequence[Problem], paint: Paint) -> list[str]:
+    """Each problem with the command that mends it, errors before warnings."""
+    lines: list[str] = []
+    for problem in sorted(problems, key=lambda problem: problem.severity != "error"):
+        word = paint.bad("error:") if problem.severity == "error" else paint.careful("warning:")
+        lines.append(f"{word} {problem.text}")
+        if problem.mend:
+            lines.append(f"  mend: {problem.mend}")
+    return lines
+
+
+def _endpoint(report: StatusReport, now: float, paint: Paint) -> list[str]:
+    auth = AUTH_WORDS.get(report.auth, report.auth)
+    draining = [paint.careful("draining: no new requests are taken")] if report.draining else []
+    about = f"roost {report.version}, pid {report.pid}, up {people.duration(now - report.started_at)}"
+    return people.indented("endpoint", [paint.strong(report.endpoint), auth, about, *draining])
+
+
+def _host(host: HostReport) -> list[str]:
+    used = host.memory_total_bytes - host.memory_available_bytes
+    memory = (
+        f"{people.size(used)} of {people.size(host.memory_total_bytes)} memory used, "
+        f"{people.size(host.memory_available_bytes)} free"
+    )
+    chip = ", ".join([host.chip or host.name, f"{host.cores} cores", *_load(host)])
+    return people.indented("host", [chip, memory, _swap(host)])
+
+
+def _load(host: HostReport) -> list[str]:
+    load = [] if host.load_average is None else [f"load {host.load_average:.1f}"]
+    return load if host.on_battery is None else [*load, "on battery" if host.on_battery else "on mains"]
+
+
+def _swap(host: HostReport) -> str:
+    delta = host.swap_out_delta_bytes
+    since = f", {people.size(delta)} swapped out since start" if delta else ""
+    return f"swap {people.size(host.swap_used_bytes) if host.swap_used_bytes else 'not in use'}{since}"
+
+
+def _workers(workers: Sequence[WorkerReport], now: float, paint: Paint) -> list[str]:
+    if not workers:
+        return people.indented("resident", ["nothing is loaded"])
+    lines = [line for worker in workers for line in _worker(worker, now, paint)]
+    return people.indented("resident", lines)
+
+
+def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
+    grade = f", {worker.grade}" if worker.grade else ""
+    auxiliary = " (auxiliary)" if worker.kind == "auxiliary" else ""
+    engine = f"{worker.engine} {worker.engine_version or ''}".strip()
+    identity = f"fingerprint {worker.fingerprint[:12]}" if worker.fingerprint else "no fingerprint"
+    details = [
+        f"  {_state(worker.state, paint)}{grade}, {identity}",
+        f"  {engine}, pid {worker.pid or people.NOTHING}, {worker.quantization or 'quantization unknown'}, "
+        f"context {people.count(worker.context_length)}",
+        f"  {_memory(worker)}; {_lifetime(worker, now)}",
+        f"  {worker.running} running, {worker.queued} queued, {worker.concurrency} at once"
+        + (f"; restarted {worker.restarts} times" if worker.restarts else ""),
+    ]
+    return [f"{paint.strong(worker.model)}{auxiliary}", *details, *_worker_problem(worker, paint)]
+
+
+def _worker_problem(worker: WorkerReport, paint: Paint) -> list[str]:
+    if not worker.problem:
+        return []
+    mend = f'; run "{worker.mend}"' if worker.mend else ""
+    return [f"  {paint.careful('problem:')} {worker.problem}{mend}"]
+
+
+def _memory(worker: WorkerReport) -> str:
+    """What it takes against what its weights were expected to take."""
+    if worker.resident_bytes is None:
+        return f"memory unknown, weights {people.size(worker.estimate_bytes)}"
+    return f"{people.size(worker.resident_bytes)} resident, estimate {people.size(worker.estimate_bytes)}"
+
+
+def _lifetime(worker: WorkerReport, now: float) -> str:
+    since = worker.ready_at or worker.started_at
+    up = f"up {people.duration(now - since)}" if since else "not started"
+    until = "stays" if worker.expires_at is None else f"unloads in {people.duration(worker.expires_at - now)} if idle"
+    return f"{up}, {until}"
+
+
+def _roles(roles: Sequence[RoleReport], paint: Paint) -> list[str]:
+    rows = [(role.role, role.resolves_to or people.NOTHING, _role_state(role)) for role in roles]
+    lines = people.columns([("ROLE", "MODEL", "STATE"), *rows])
+    return people.indented(
+        "roles", [lines[0], *(_toned(line, role, paint) for line, role in zip(lines[1:], roles, strict=True))]
+    )
+
+
+def _role_state(role: RoleReport) -> str:
+    words = [role.state]
+    if role.via_default:
+        words.append("as default")
+    if not role.reachable:
+        words.append("unreachable")
+    return ", ".join(words) + (f": {role.note}" if role.note else "")
+
+
+def _toned(line: str, role: RoleReport, paint: Paint) -> str:
+    if role.state in BAD_STATES or not role.reachable:
+        return paint.careful(line)
+    return line
+
+
+def _state(state: str, paint: Paint) -> str:
+    if state in GOOD_STATES:
+        return paint.good(state)
+    return paint.bad(state) if state in BAD_STATES else paint.careful(state)
+
+
+def _requests(statistics: RequestStatistics) -> list[str]:
+    now = f"{statistics.running} running, {statistics.queued} queued"
+    minute = f"{statistics.requests} in the last minute, {statistics.errors} failed"
+    speed = [
+        f"first token p50 {people.seconds(statistics.ttft_p50_s)}, p95 {people.seconds(statistics.ttft_p95_s)}",
+        f"decode {_rate(statistics.decode_tokens_per_s)}; "
+        f"{people.share(statistics.cached_share)} of prompt tokens from cache",
+    ]
+    return people.indented("requests", [f"{now}; {minute}", *(speed if statistics.requests else [])])
+
+
+def _rate(tokens_per_s: float | None) -> str:
+    return people.NOTHING if tokens_per_s is None else f"{tokens_per_s:.1f} tok/s"

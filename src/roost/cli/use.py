@@ -1,0 +1,162 @@
+"""`roost use`: which model a role means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roost.catalog.spec import ModelSpec, UnavailableModel
+from roost.cli.doors import Here, ask_daemon, daemon_answers, here, load_settings, open_catalog, read_registry
+from roost.cli.output import note, say, say_json
+from roost.cli.suggest import did_you_mean, nearest
+from roost.errors import ModelNotFound, ModelUnavailable, Refused
+from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES
+
+if TYPE_CHECKING:
+    from roost.api import RoleReport
+    from roost.catalog.catalog import Catalog
+    from roost.client import DaemonClient
+    from roost.config.settings import RoleSettings
+
+ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
+#: So close to a known role, a new one is more likely a slip.
+SLIP = 0.8
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `use` did or would do; its fields are the `--json` answer."""
+
+    role: str
+    model: str
+    before: str | None
+    registry: str
+    written: bool
+    daemon: str
+
+
+def use(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="default, coding, embedding, … or a name of yours.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help='Exact id, as "roost models list" shows it.')],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show; write nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if the role asks for what the model lacks, or looks misspelt.")
+    ] = False,
+) -> None:
+    """Point a role at a model: writes the registry file, which a running roost notices.
+
+    The model must be on this machine under exactly this id; nothing near it is taken instead.
+
+    \b
+    Examples:
+      roost use coding mlx-community/Qwen3-Coder-30B-A3B-Instruct-4bit
+      roost use embedding SmolLM2-135M-Instruct-Q4_1
+    """
+    place = here()
+    loaded = load_settings(place)
+    roles = read_registry(place).registry.roles
+    if not force:
+        check_role(role, [*roles, *loaded.settings.roles])
+    catalog = open_catalog(place, loaded.settings)
+    found = find_model(model, catalog.all())
+    if isinstance(found, ModelSpec) and not force:
+        check_fit(role, found, loaded.settings.roles.get(role))
+    if not dry_run:
+        _write(place, catalog, role, found)
+    change = Change(role, found.id, roles.get(role), str(place.paths.registry), not dry_run, _what_happens(place, role))
+    _show(change, found, as_json)
+
+
+def check_role(role: str, known: Iterable[str]) -> None:
+    """Raises Refused for a name that cannot be a role, or is nearly one that exists."""
+    if not ROLE_NAME.fullmatch(role):
+        raise Refused(f'"{role}" cannot be a role: use letters, digits, dots, dashes, at most 64 of them')
+    every = {*CHAT_ROLES, *AUXILIARY_ROLES, *known}
+    if role not in every and (close := nearest(role, every, SLIP)):
+        raise Refused(f'there is no role "{role}" yet; did you mean "{close[0]}"? --force makes a new one')
+
+
+def find_model(model: str, known: Iterable[ModelSpec | UnavailableModel]) -> ModelSpec | UnavailableModel:
+    """The model with exactly this id. Raises ModelNotFound that names what is near."""
+    by_id = {entry.id: entry for entry in known}
+    if model in by_id:
+        return by_id[model]
+    raise ModelNotFound(
+        f'no model on this machine has the id "{model}"{did_you_mean(model, by_id)}; nothing was written; '
+        'see "roost models list" or fetch it with "roost models add"'
+    )
+
+
+def reachable(found: ModelSpec | UnavailableModel) -> ModelSpec:
+    """Raises ModelUnavailable with the reason."""
+    if isinstance(found, UnavailableModel):
+        raise ModelUnavailable(f"cannot read {found.id}: {found.reason} ({found.source.location})")
+    return found
+
+
+def check_fit(role: str, spec: ModelSpec, asked: RoleSettings | None) -> None:
+    """Raises Refused when the role requires what the model cannot do."""
+    needed = {*(asked.requires if asked else ()), *({"rerank"} if role == "rerank" else ())}
+    if missing := sorted(needed - spec.capabilities):
+        raise Refused(
+            f"cannot use {spec.id} as {role}: the role requires {', '.join(missing)} and the model offers "
+            f"{', '.join(sorted(spec.capabilities)) or 'nothing known'}; choose another model or add --force"
+        )
+
+
+def _write(place: Here, catalog: Catalog, role: str, found: ModelSpec | UnavailableModel) -> None:
+    """The registry entry; the catalog holds on to the fingerprint that the id has now."""
+    from roost.registry.write import set_role
+
+    if isinstance(found, ModelSpec):
+        catalog.pin(found.id)
+    set_role(place.paths.registry, role, found.id)
+
+
+def _what_happens(place: Here, role: str) -> str:
+    """The next thing that a running daemon will do about it, in one sentence."""
+    if not daemon_answers(place.paths):
+        return 'no roost is running here; "roost up" will use it'
+
+    from roost.client import RoostClientError
+
+    async def call(client: DaemonClient) -> tuple[str, RoleReport | None]:
+        status = await client.status()
+        return status.rotation_policy, next((report for report in status.roles if report.role == role), None)
+
+    try:
+        return running_sentence(*ask_daemon(call, place))
+    except RoostClientError as error:
+        return f"a roost is running and did not say what it does next: {error.message}"
+
+
+def running_sentence(policy: str, report: RoleReport | None) -> str:
+    if report is not None and report.note:
+        return f"roost is running and notices within a second; {report.note}"
+    swap = {
+        "never": 'rotation is "never": what is resident stays until "roost load"',
+        "idle": 'rotation is "idle": it is loaded once the resident has been idle; "roost load" does it now',
+        "always": 'rotation is "always": the next request loads it',
+    }
+    return f"roost is running and notices within a second; {swap.get(policy, policy)}"
+
+
+def _show(change: Change, found: ModelSpec | UnavailableModel, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        say_json(asdict(change))
+    else:
+        before = f" (was {change.before})" if change.before and change.before != change.model else ""
+        say(f"{change.role} → {change.model}{before}")
+        note(f"  {change.registry if change.written else 'nothing was written (--dry-run)'}; {change.daemon}")
+    if isinstance(found, UnavailableModel):
+        note(f"warning: {found.id} cannot be reached now: {found.reason}")
+    else:
+        for warning in found.warnings:
+            note(f"warning: {found.id}: {warning}")

@@ -1,0 +1,236 @@
+"""Typed client of the daemon's own API, over the control socket in the run dir: no key, no TCP.
+
+The CLI's and the dashboard's only way in. The OpenAI routes answer on the same socket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from roost.api import LoadAccepted, RoleChange, RoleReport, StatusReport
+from roost.errors import RoostError
+
+S = TypeVar("S", bound=BaseModel)
+
+#: Any host name does: the socket decides who answers.
+BASE = "http://roost"
+#: A question that needs no model is answered at once or something is wrong; generation has no such limit.
+QUESTION_TIMEOUT_S = 10.0
+#: Longest line of a stream; one chunk with a tool call of some megabytes still fits.
+MAX_LINE_BYTES = 16 * 2**20
+
+
+class RoostClientError(RoostError):
+    """The daemon refused, broke off, or gave no answer; the message is its own where it gave one."""
+
+    def __init__(self, message: str, *, received_status: int | None = None, received_code: str | None = None) -> None:
+        super().__init__(message)
+        self.received_status = received_status
+        self.received_code = received_code
+
+
+class NoDaemon(RoostClientError):
+    """Nobody listens on the control socket."""
+
+    def __init__(self) -> None:
+        super().__init__('no roost is running here; start it with "roost up"')
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of a reply as it arrives; `reasoning` is what a thinking model says to itself."""
+
+    text: str = ""
+    reasoning: str = ""
+    #: Set on the last piece: stop, length, tool_calls.
+    finish: str = ""
+
+
+class DaemonClient:
+    """One connection's worth of questions. Use it as an async context manager."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(path=str(socket)),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=QUESTION_TIMEOUT_S),
+            read_bufsize=MAX_LINE_BYTES,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def status(self) -> StatusReport:
+        return _shape(StatusReport, await self._json("GET", "/roost/v1/status", timeout_s=QUESTION_TIMEOUT_S))
+
+    async def health(self) -> dict[str, Any]:
+        """The body of `/health`, with its HTTP status under `http_status`: 200 only if the default role can answer."""
+        async with self._request("GET", "/health", timeout_s=QUESTION_TIMEOUT_S, raise_errors=False) as response:
+            body = await _body(response)
+            return {**body, "http_status": response.status}
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """The entry of `/v1/models/{name}`: a role or a physical id, with its `roost` object."""
+        answer = await self._json("GET", f"/v1/models/{quote(name)}", timeout_s=QUESTION_TIMEOUT_S)
+        return dict(answer)
+
+    async def models(self) -> list[dict[str, Any]]:
+        answer = await self._json("GET", "/v1/models", timeout_s=QUESTION_TIMEOUT_S)
+        return list(answer["data"])
+
+    async def load(self, model: str) -> LoadAccepted:
+        """Make it resident now, whatever the rotation policy says. May last as long as the load."""
+        return _shape(LoadAccepted, await self._json("POST", f"/roost/v1/models/{quote(model)}/load"))
+
+    async def unload(self, model: str) -> LoadAccepted:
+        return _shape(LoadAccepted, await self._json("POST", f"/roost/v1/models/{quote(model)}/unload"))
+
+    async def restart(self, model: str | None = None) -> None:
+        """Drain, stop and start one worker again; None: every resident one."""
+        suffix = "" if model is None else f"/{quote(model)}"
+        await self._json("POST", f"/roost/v1/workers/restart{suffix}")
+
+    async def shutdown(self) -> None:
+        """Starts the drain; the daemon is gone when its socket no longer answers."""
+        await self._json("POST", "/roost/v1/shutdown", timeout_s=QUESTION_TIMEOUT_S)
+
+    async def put_role(self, role: str, model: str) -> RoleReport:
+        change = RoleChange(model=model).model_dump()
+        answer = await self._json("PUT", f"/roost/v1/roles/{quote(role)}", body=change, timeout_s=QUESTION_TIMEOUT_S)
+        return _shape(RoleReport, answer)
+
+    async def worker_log(self, worker: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        """A worker's log as it lies on disk; with `follow` it goes on until the caller stops."""
+        path = f"/roost/v1/logs/{quote(worker)}" + ("?follow=1" if follow else "")
+        async with self._request("GET", path) as response:
+            async for piece in response.content.iter_any():
+                yield piece
+
+    async def chat(
+        self, model: str, messages: Sequence[Mapping[str, str]], *, max_tokens: int | None = None
+    ) -> AsyncIterator[Delta]:
+        """Stream a reply. Raises RoostClientError when it is refused, or breaks off before its proper end."""
+        body: dict[str, Any] = {"model": model, "messages": [dict(message) for message in messages], "stream": True}
+        if max_tokens is not None:
+            body["max_tokens"] = max_tokens
+        async with self._request("POST", "/v1/chat/completions", body=body) as response:
+            async for event in _events(response):
+                if delta := _delta(event):
+                    yield delta
+
+    async def _json(
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None, timeout_s: float | None = None
+    ) -> Any:
+        async with self._request(method, path, body=body, timeout_s=timeout_s) as response:
+            return await _body(response)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        raise_errors: bool = True,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=QUESTION_TIMEOUT_S)
+        try:
+            async with self._session.request(method, BASE + path, json=body, timeout=timeout) as response:
+                if raise_errors and response.status >= 400:
+                    raise _refusal(response.status, await response.read())
+                yield response
+        except aiohttp.ClientConnectorError as error:
+            raise _not_reached(error.os_error, self._socket) from error
+        except aiohttp.ClientError as error:
+            raise RoostClientError(
+                f'roost broke off the connection ({type(error).__name__}); see "roost logs"'
+            ) from error
+        except TimeoutError as error:
+            raise RoostClientError(f'roost gave no answer within {timeout_s:.0f} s; see "roost logs"') from error
+
+
+def _shape(shape: type[S], answer: Any) -> S:
+    try:
+        return shape.model_validate(answer)
+    except ValidationError as error:
+        raise RoostClientError(
+            f"cannot read the daemon's answer as {shape.__name__} ({error.error_count()} fields differ): "
+            'the daemon is of another version; run "roost down" and "roost up"'
+        ) from error
+
+
+def _not_reached(error: OSError, socket: Path) -> RoostClientError:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
+        return NoDaemon()
+    return RoostClientError(f"cannot reach roost at {socket}: {error.strerror or error}")
+
+
+def _refusal(status: int, body: bytes) -> RoostClientError:
+    """The daemon's own sentence; what is no error object of ours is only counted, since it may hold anything."""
+    try:
+        error = json.loads(body)["error"]
+        return RoostClientError(str(error["message"]), received_status=status, received_code=str(error["code"]))
+    except (ValueError, KeyError, TypeError):
+        text = f'roost answered {status} with {len(body)} bytes that are no error object; see "roost logs"'
+        return RoostClientError(text, received_status=status)
+
+
+async def _body(response: aiohttp.ClientResponse) -> Any:
+    raw = await response.read()
+    try:
+        return json.loads(raw) if raw else {}
+    except ValueError as error:
+        raise RoostClientError(
+            f'roost answered {response.status} without JSON; see "roost logs"',
+            received_status=response.status,
+        ) from error
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """The JSON of each SSE event up to `[DONE]`; comments (heartbeats) are skipped."""
+    async for line in response.content:
+        if not line.startswith(b"data:"):
+            continue
+        payload = line[len(b"data:") :].strip()
+        if payload == b"[DONE]":
+            return
+        yield _event(payload)
+    # A clean end of file without [DONE] is a reply that broke off; official SDKs take it for success.
+    raise RoostClientError("the reply broke off before its end; what came so far is incomplete")
+
+
+def _event(payload: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(payload)
+    except ValueError as error:
+        raise RoostClientError("roost sent a broken stream event; the reply is incomplete") from error
+    if "error" in event:
+        raise RoostClientError(str(event["error"].get("message")), received_code=str(event["error"].get("code")))
+    return dict(event)
+
+
+def _delta(event: Mapping[str, Any]) -> Delta | None:
+    choice = (event.get("choices") or [{}])[0]
+    delta = choice.get("delta") or {}
+    piece = Delta(
+        text=delta.get("content") or "",
+        reasoning=delta.get("reasoning_content") or delta.get("reasoning") or "",
+        finish=choice.get("finish_reason") or "",
+    )
+    return None if piece == Delta() else piece

@@ -1,0 +1,126 @@
+"""What valid settings may still get wrong: values that contradict each other or the world around them.
+
+Pure: facts come in as a value. What only one engine can judge is that engine's own `problems`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+
+from roost.api import Problem
+from roost.config.check_knobs import check_knobs
+from roost.config.check_models import check_filters, check_models, unknown_capabilities
+from roost.config.findings import Facts, did_you_mean, error, warning
+from roost.config.schema import dotted
+from roost.config.settings import Settings
+
+_ORIGIN = re.compile(r"https?://[^/\s*]+")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:*\[\]]+)(:\d{1,5})?")
+
+
+def check(settings: Settings, facts: Facts) -> tuple[Problem, ...]:
+    """Every contradiction, errors first. An empty answer means that the settings can be used as they are."""
+    found = [problem for part in CHECKS for problem in part(settings, facts)]
+    return tuple(sorted(found, key=lambda problem: problem.severity != "error"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; a name that is not `localhost` counts as reachable."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _check_bind(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    gateway = settings.gateway
+    if is_loopback(gateway.host):
+        return
+    reach = f"gateway.host {gateway.host} can be reached from other machines"
+    if not facts.has_keys:
+        yield error(f"{reach} and needs keys; none is configured", "roost keys add NAME")
+    if not (gateway.tls_certificate and gateway.tls_key):
+        yield error(
+            f"{reach} and needs TLS, or keys and prompts cross the network in the clear",
+            "set gateway.tls_certificate and gateway.tls_key, or gateway.host = 127.0.0.1",
+        )
+    if not gateway.allowed_hosts:
+        yield warning(
+            f"{reach}, but gateway.allowed_hosts names none of the names they call it by: they would get 403",
+            'set gateway.allowed_hosts = ["NAME:PORT"]',
+        )
+
+
+def _check_tls_pair(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    gateway = settings.gateway
+    if bool(gateway.tls_certificate) == bool(gateway.tls_key):
+        return
+    there, absent = ("tls_certificate", "tls_key") if gateway.tls_certificate else ("tls_key", "tls_certificate")
+    yield error(f"gateway.{there} is set without gateway.{absent}; TLS needs both", f"set gateway.{absent}")
+
+
+def _check_names_of_callers(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    for origin in settings.gateway.allowed_origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield error(
+                f'gateway.allowed_origins: "{origin}" is not an origin; every page could call if it were a pattern',
+                'write each as "https://name" or "https://name:port", without a path',
+            )
+    for host in settings.gateway.allowed_hosts:
+        if not _HOST.fullmatch(host):
+            yield error(f'gateway.allowed_hosts: "{host}" is not a host', 'write "name" or "name:port"')
+
+
+def _check_residency(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    residency = settings.residency
+    if len(residency.pinned) >= residency.max_resident and residency.pinned:
+        yield warning(
+            f"residency.pinned names {len(residency.pinned)} models and residency.max_resident is "
+            f"{residency.max_resident}: once they are loaded no other chat model ever gets in",
+            "raise residency.max_resident or pin fewer",
+        )
+    if len(residency.preload) >= residency.max_resident and residency.preload:
+        yield warning(
+            f"residency.preload names {len(residency.preload)} models beside the default and "
+            f"residency.max_resident is {residency.max_resident}: they would push each other out",
+            "raise residency.max_resident or preload fewer",
+        )
+    yield from _unknown("residency.pinned", residency.pinned, settings, facts, roles_too=False)
+    yield from _unknown("residency.preload", residency.preload, settings, facts, roles_too=True)
+
+
+def _unknown(
+    key: str, names: tuple[str, ...], settings: Settings, facts: Facts, *, roles_too: bool
+) -> Iterator[Problem]:
+    if facts.models is None or (roles_too and facts.roles is None):
+        return
+    known = {*facts.models, *settings.models, *((facts.roles or ()) if roles_too else ())}
+    for name in names:
+        if name not in known:
+            what = "role or model" if roles_too else "model"
+            yield warning(f'{key}: no {what} is called "{name}"', did_you_mean(name, known) or "roost models list")
+
+
+def _check_roles(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    for role, wanted in settings.roles.items():
+        place = dotted(("roles", role))
+        if facts.roles is not None and role not in facts.roles:
+            yield warning(
+                f"[{place}]: the registry has no such role", did_you_mean(role, facts.roles) or f"roost use {role} ID"
+            )
+        yield from unknown_capabilities(f"{place}.requires", wanted.requires)
+        yield from check_filters(f"{place}.filters", wanted.filters)
+
+
+#: Every check there is; adding one is a row and a test.
+CHECKS: tuple[Callable[[Settings, Facts], Iterator[Problem]], ...] = (
+    _check_bind,
+    _check_tls_pair,
+    _check_names_of_callers,
+    _check_residency,
+    check_knobs,
+    check_models,
+    _check_roles,
+)

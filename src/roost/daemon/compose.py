@@ -1,0 +1,289 @@
+"""The rooms put together: who owns what, what runs beside what, and the order of the end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+import roost
+from roost.api import Problem, RoleReport
+from roost.catalog.catalog import Catalog
+from roost.catalog.spec import ModelSpec
+from roost.config.paths import Paths
+from roost.config.watch import FileWatch
+from roost.daemon.live_settings import LiveSettings
+from roost.daemon.names import Names
+from roost.daemon.residents import Residents
+from roost.daemon.status import Sources, build_status, role_report
+from roost.daemon_types import Announcer, UpOptions
+from roost.engines.table import build_engines, choose_engine
+from roost.errors import ModelNotFound
+from roost.gateway.app import build_app
+from roost.gateway.deps import GatewayDeps
+from roost.gateway.protocol import GatewayRunner, runner_options
+from roost.gateway.state import GATEWAY
+from roost.host.types import Host
+from roost.registry.types import AUXILIARY_ROLES, RegistryState
+from roost.registry.watch import RegistryWatcher
+from roost.registry.write import set_role
+from roost.store.activity import ActivityStore
+from roost.store.keys import KeyFile
+from roost.workers.orders import World
+from roost.workers.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+#: What handlers get to end by themselves once every worker is gone.
+HANDLERS_END_S = 1.0
+#: Volumes come and go without any file of ours changing.
+CATALOG_REFRESH_S = 20.0
+
+
+def node_name() -> str:
+    """This machine's short name, as `x-roost-node` and `id@node` use it."""
+    return socket.gethostname().split(".", 1)[0] or "localhost"
+
+
+def prepare(
+    paths: Paths,
+    environ: Mapping[str, str],
+    settings: LiveSettings,
+    keys: KeyFile,
+    host: Host,
+    options: UpOptions,
+    announce: Announcer,
+) -> Daemon:
+    """Everything that needs no event loop."""
+    catalog = Catalog.open(paths, settings.settings(), environ)
+    return Daemon(paths, environ, settings, keys, host, catalog, options, announce)
+
+
+class Daemon:
+    """One running roost. `serve` returns when it has stopped."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        environ: Mapping[str, str],
+        settings: LiveSettings,
+        keys: KeyFile,
+        host: Host,
+        catalog: Catalog,
+        options: UpOptions,
+        announce: Announcer,
+    ) -> None:
+        self._paths, self._settings, self._keys, self._host, self._catalog = paths, settings, keys, host, catalog
+        self._node = node_name()
+        self._engines = build_engines(paths, environ, catalog)
+        self._registry = RegistryWatcher(paths.registry, self._registry_changed)
+        self.names = Names(lambda: self._registry.state)
+        self._activity: ActivityStore | None = None
+        self._stopping = asyncio.Event()
+        self._stop_at_once = asyncio.Event()
+        self._address = (settings.settings().gateway.host, settings.settings().gateway.port)
+        self.pool = Supervisor(self._world())
+        self.residents = Residents(
+            paths,
+            environ,
+            catalog,
+            self.names,
+            self.pool,
+            settings.settings,
+            options,
+            announce,
+            lambda: self._address,
+        )
+        self._started_at = time.time()
+        self._swapped_out_at_start = host.memory().swapped_out_bytes
+        self._host_budget(announce)
+
+    def _host_budget(self, announce: Announcer) -> None:
+        memory = self._host.memory()
+        total, available = memory.total_bytes / 2**30, memory.available_bytes / 2**30
+        announce.step(f"{self._host.chip()}: {available:.1f} of {total:.1f} GiB memory available")
+
+    # The end.
+
+    def stop(self) -> None:
+        """First call: drain. Second: at once."""
+        if self._stopping.is_set():
+            self._stop_at_once.set()
+        self._stopping.set()
+
+    # The course.
+
+    async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self._address = listener.getsockname()[:2]
+        self._activity = ActivityStore(self._paths.database)
+        runners = await self._open_doors(listener, tls)
+        try:
+            async with asyncio.TaskGroup() as group:
+                started = asyncio.Event()
+                group.create_task(self.pool.run(started), name="pool")
+                await started.wait()
+                helpers = [
+                    group.create_task(self._activity.run(), name="activity"),
+                    group.create_task(self._registry.run(), name="registry"),
+                    group.create_task(self._watch_files(), name="files"),
+                    group.create_task(self._refresh_catalog(), name="catalog"),
+                    group.create_task(self.residents.run(), name="residents"),
+                ]
+                await self._stopping.wait()
+                log.info("stopping", drain_s=self._settings.settings().drain_s)
+                await self._drain(group)
+                await self._close_doors(runners)
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            self._paths.control_socket.unlink(missing_ok=True)
+        log.info("stopped")
+
+    async def _drain(self, group: asyncio.TaskGroup) -> None:
+        closing = group.create_task(self.pool.close(self._settings.settings().drain_s))
+        hurry = group.create_task(self._stop_at_once.wait())
+        await asyncio.wait([closing, hurry], return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            await self.pool.close(0)
+        hurry.cancel()
+        await closing
+
+    async def _open_doors(self, listener: socket.socket, tls: ssl.SSLContext | None) -> list[web.BaseRunner]:
+        """The TCP endpoint and the control socket. Connections made before have waited in the backlog."""
+        deps = self._deps()
+        public = build_app(deps)
+        control = build_app(deps, control=True, shared=public[GATEWAY])
+        options = runner_options(self._settings.settings().gateway)
+        runners: list[web.BaseRunner] = []
+        for app in (public, control):
+            runner = GatewayRunner(app, handle_signals=False, shutdown_timeout=HANDLERS_END_S, **options)
+            await runner.setup()
+            runners.append(runner)
+        self._paths.control_socket.unlink(missing_ok=True)
+        await web.UnixSite(runners[1], str(self._paths.control_socket)).start()
+        self._paths.control_socket.chmod(0o600)
+        await web.SockSite(runners[0], listener, ssl_context=tls).start()
+        return runners
+
+    async def _close_doors(self, runners: list[web.BaseRunner]) -> None:
+        for runner in runners:
+            await runner.cleanup()
+
+    # What is given to the rooms.
+
+    def _world(self) -> World:
+        return World(
+            host=self._host,
+            catalog=self._catalog,
+            paths=self._paths,
+            settings=self._settings.settings,
+            choose_engine=lambda spec, knobs, model: choose_engine(
+                spec, knobs, self._engines, self._host.is_apple_silicon(), model
+            ),
+            is_auxiliary=self._is_auxiliary,
+            is_home=lambda model_id: model_id in self.residents.wanted(),
+        )
+
+    def _is_auxiliary(self, spec: ModelSpec) -> bool:
+        """Embedding and rerank models, and whatever these roles name that no chat role names too."""
+        if spec.capabilities and spec.capabilities <= {"embedding", "rerank"}:
+            return True
+        roles = self.names.state().registry.roles
+        beside = {roles[role] for role in AUXILIARY_ROLES if role in roles}
+        chat = {model for role, model in roles.items() if role not in AUXILIARY_ROLES}
+        return spec.id in beside - chat
+
+    def _deps(self) -> GatewayDeps:
+        assert self._activity is not None
+        sources = self._sources(self._activity)
+        return GatewayDeps(
+            settings=self._settings.settings,
+            registry=self.names.state,
+            catalog=self._catalog,
+            pool=self.pool,
+            activity=self._activity,
+            keys=self._keys,
+            status=partial(build_status, sources),
+            put_role=partial(self._put_role, sources),
+            draining=self._stopping.is_set,
+            node=self._node,
+            version=roost.__version__,
+            daemon_log=lambda: str(self._paths.logs / "daemon.log"),
+            shutdown=self.stop,
+        )
+
+    def _sources(self, activity: ActivityStore) -> Sources:
+        return Sources(
+            host=self._host,
+            catalog=self._catalog,
+            settings=self._settings.settings,
+            registry=self.names.state,
+            workers=self.pool.views,
+            recent=partial(activity.recent, 1000),
+            draining=self._stopping.is_set,
+            has_keys=self._keys.configured,
+            further_problems=partial(self._problems, activity),
+            settings_problem=lambda: self._settings.problem,
+            address=lambda: self._address,
+            registry_path=str(self._paths.registry),
+            node=self._node,
+            version=roost.__version__,
+            started_at=self._started_at,
+            swapped_out_at_start=self._swapped_out_at_start,
+        )
+
+    def _problems(self, activity: ActivityStore) -> tuple[Problem, ...]:
+        texts = (
+            (self._settings.problem, "error", "roost config check"),
+            (self._keys.problem(), "error", "roost keys list"),
+            (activity.problem(), "warning", "roost doctor"),
+            (self.residents.problem, "error", self.residents.mend),
+            (_pending_text(self._settings.pending), "warning", "roost down && roost up"),
+        )
+        return tuple(Problem(severity=s, text=t, mend=m) for t, s, m in texts if t)
+
+    async def _put_role(self, sources: Sources, role: str, model_id: str) -> RoleReport:
+        """Raises ModelNotFound for an id that nobody here has, BadConfiguration when the file cannot be written."""
+        if self._catalog.get(model_id.partition("@")[0] if "@" in model_id else model_id) is None:
+            raise ModelNotFound(f'cannot point {role} at {model_id!r}: no such model here; see "roost models list"')
+        await asyncio.to_thread(set_role, self._paths.registry, role, model_id)
+        self._registry.refresh()
+        report = role_report(sources, role)
+        assert report is not None
+        return report
+
+    # What changes while it runs.
+
+    def _registry_changed(self, old: RegistryState, new: RegistryState) -> None:
+        log.info("registry", roles=dict(new.registry.roles), problem=new.problem.message if new.problem else None)
+        self.residents.names_changed()
+
+    async def _watch_files(self) -> None:
+        paths = self._paths
+        await FileWatch([paths.settings, paths.system_settings, paths.catalog], self._files_changed).run()
+
+    async def _files_changed(self, changed: frozenset[Path]) -> None:
+        if changed - {self._paths.catalog}:
+            await self._settings.reload(changed)
+            self.residents.names_changed()
+        await self._catalog_again()
+
+    async def _refresh_catalog(self) -> None:
+        while True:
+            await asyncio.sleep(CATALOG_REFRESH_S)
+            await self._catalog_again()
+
+    async def _catalog_again(self) -> None:
+        await asyncio.to_thread(self._catalog.refresh, self._settings.settings())
+        self.residents.names_changed()
+
+
+def _pending_text(pending: tuple[str, ...]) -> str | None:
+    return f"{', '.join(pending)} changed in the settings and holds from the next start on" if pending else None

@@ -1,0 +1,61 @@
+"""The settings in force: swapped whole when a file changes; a broken one leaves the old in force and is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from roost.config.check import check
+from roost.config.findings import Facts
+from roost.config.load import LoadedSettings, load
+from roost.config.paths import Paths
+from roost.config.settings import Settings
+from roost.errors import BadConfiguration
+
+log = structlog.get_logger(__name__)
+
+#: Changing these needs a new start; until then the old value holds.
+FIXED_AT_START = ("host", "port", "tls_certificate", "tls_key")
+
+
+class LiveSettings:
+    """`settings()` is read at each request; a value is never changed in place."""
+
+    def __init__(self, paths: Paths, environ: Mapping[str, str], flags: Mapping[str, object]) -> None:
+        """Raises BadConfiguration when the files are wrong at the start."""
+        self._paths, self._environ, self._flags = paths, environ, flags
+        self._loaded: LoadedSettings = load(paths, environ, flags)
+        self.problem: str | None = None
+        #: Settings of the files that only a restart brings into force.
+        self.pending: tuple[str, ...] = ()
+
+    def settings(self) -> Settings:
+        return self._loaded.settings
+
+    async def reload(self, changed: frozenset[Path]) -> None:
+        try:
+            loaded = load(self._paths, self._environ, self._flags)
+        except BadConfiguration as error:
+            self.problem = "; ".join((error.message, *error.problems))
+            log.warning("settings refused", problem=self.problem)
+            return
+        self.problem = None
+        before, after = self._loaded.settings.gateway, loaded.settings.gateway
+        self.pending = tuple(
+            f"gateway.{name}" for name in FIXED_AT_START if getattr(before, name) != getattr(after, name)
+        )
+        fixed = {name: getattr(before, name) for name in FIXED_AT_START}
+        gateway = after.model_copy(update=fixed)
+        settings = loaded.settings.model_copy(update={"gateway": gateway})
+        self._loaded = LoadedSettings(settings, loaded.origins, loaded.problems)
+        log.info("settings taken", pending=self.pending)
+
+
+def refuse_unusable(settings: Settings, *, has_keys: bool) -> None:
+    """Raises BadConfiguration for settings that contradict themselves or would open a door."""
+    errors = [p for p in check(settings, Facts(has_keys=has_keys)) if p.severity == "error"]
+    if errors:
+        texts = tuple(f"{p.text}; {p.mend}" if p.mend else p.text for p in errors)
+        raise BadConfiguration("cannot start with these settings", problems=texts)

@@ -1,0 +1,76 @@
+"""`roost up`: from options to a serving daemon and back to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Mapping
+
+import structlog
+
+from roost.config.paths import Paths
+from roost.daemon.compose import Daemon, prepare
+from roost.daemon.journal import open_journal
+from roost.daemon.listen import bind, tls_context
+from roost.daemon.live_settings import LiveSettings, refuse_unusable
+from roost.daemon.lock import DaemonLock
+from roost.daemon_types import Announcer, UpOptions
+from roost.host.this import this_host
+from roost.host.types import Host
+from roost.store.keys import KeyFile
+from roost.workers.reap import reap_orphans
+
+log = structlog.get_logger(__name__)
+
+
+def run(options: UpOptions, announce: Announcer, environ: Mapping[str, str] | None = None) -> int:
+    """Serves until SIGINT or SIGTERM; returns the exit code. Raises RoostError when it cannot start (BadConfiguration
+    for settings that cannot be used)."""
+    environment = dict(os.environ if environ is None else environ)
+    paths, host = Paths.from_environment(environment), this_host()
+    flags = {"gateway.host": options.host, "gateway.port": options.port}
+    settings = LiveSettings(paths, environment, flags)
+    keys = KeyFile(paths.keys)
+    refuse_unusable(settings.settings(), has_keys=keys.configured())
+    make_state(paths)
+    lock = DaemonLock(paths.run / "daemon.lock")
+    try:
+        tls = tls_context(settings.settings().gateway)
+        listener = bind(settings.settings().gateway, host)
+        with listener:
+            open_journal(paths.logs / "daemon.log", settings.settings().log)
+            tell_reaped(host, paths, announce)
+            daemon = prepare(paths, environment, settings, keys, host, options, announce)
+            asyncio.run(_serve(daemon, listener, tls))
+    finally:
+        lock.release()
+    return 0
+
+
+def make_state(paths: Paths) -> None:
+    """The folders that only their owner may read."""
+    for folder in (paths.state, paths.run, paths.logs):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.run.chmod(0o700)
+
+
+def tell_reaped(host: Host, paths: Paths, announce: Announcer) -> None:
+    """Ends what an earlier daemon of this state left behind when it was killed."""
+    for line in reap_orphans(host, paths.run / "workers", paths.run):
+        log.warning("reaped", what=line)
+        announce.step(line)
+
+
+async def _serve(daemon: Daemon, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Installed explicitly: a parent may have handed SIGINT down ignored.
+        loop.add_signal_handler(number, daemon.stop)
+    try:
+        await daemon.serve(listener, tls)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,150 @@
+"""Who should be loaded at rest: the default role's model, then the preload list. Loads them, says when it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from roost.catalog.catalog import Catalog
+from roost.catalog.compose import EMBEDDED_ID
+from roost.catalog.embedded import ensure_embedded
+from roost.catalog.progress import Step
+from roost.catalog.spec import ModelSpec
+from roost.config.paths import Paths
+from roost.config.settings import Settings
+from roost.daemon.names import Names
+from roost.daemon_types import Announcer, UpOptions
+from roost.errors import ModelNotFound, RoostError
+from roost.registry.resolve import resolve
+from roost.registry.write import set_role
+from roost.workers.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+
+class Residents:
+    """Loads what belongs at home, at the start and whenever the default role is pointed elsewhere."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        environ: Mapping[str, str],
+        catalog: Catalog,
+        names: Names,
+        pool: Supervisor,
+        settings: Callable[[], Settings],
+        options: UpOptions,
+        announce: Announcer,
+        address: Callable[[], tuple[str, int]],
+    ) -> None:
+        self._address = address
+        self._paths, self._environ, self._catalog, self._names = paths, environ, catalog, names
+        self._pool, self._settings, self._options, self._announce = pool, settings, options, announce
+        self._changed = asyncio.Event()
+        self._ready_told = False
+        self.problem: str | None = None
+        self.mend: str | None = None
+
+    def names_changed(self) -> None:
+        self._changed.set()
+
+    def wanted(self) -> tuple[str, ...]:
+        """Physical ids that may always take a free place: the default's, then the preloaded ones."""
+        found = (self._physical(name) for name in ("default", *self._settings().residency.preload))
+        return tuple(dict.fromkeys(model_id for model_id in found if model_id))
+
+    async def run(self) -> None:
+        """Until cancelled: brings the default up, then follows it."""
+        await self._choose_default()
+        loaded: str | None = None
+        while True:
+            self._changed.clear()
+            default = self._physical("default")
+            if default != loaded or self.problem:
+                loaded = default if await self._bring_up() else None
+            await self._changed.wait()
+
+    async def _choose_default(self) -> None:
+        """`--model`, else the registry's default, else the embedded model."""
+        if self._options.model:
+            self._names.force_default(self._options.model)
+        elif "default" not in self._names.state().registry.roles:
+            await self._take_embedded()
+
+    async def _take_embedded(self) -> None:
+        try:
+            await asyncio.to_thread(self._fetch_embedded, asyncio.get_running_loop())
+        except RoostError as error:
+            self._tell_problem(error.message, "roost use default ID")
+            return
+        if not self._paths.registry.exists():
+            # The very first run: what serves becomes visible where people look for it.
+            await asyncio.to_thread(set_role, self._paths.registry, "default", EMBEDDED_ID)
+        self._names.fall_back(EMBEDDED_ID)
+
+    def _fetch_embedded(self, loop: asyncio.AbstractEventLoop) -> None:
+        def tell(step: Step) -> None:
+            label = f"{step.verb} {step.subject}"
+            loop.call_soon_threadsafe(self._announce.progress, label, step.done_bytes, step.total_bytes)
+
+        known = self._catalog.get(EMBEDDED_ID)
+        sha256 = known.files[0].sha256 if isinstance(known, ModelSpec) and known.files else None
+        ensure_embedded(self._paths, tell, environ=self._environ, known_sha256=sha256)
+        self._catalog.refresh(self._settings())
+
+    async def _bring_up(self) -> bool:
+        """Loads the default and then the others; whether the default can answer."""
+        model_id = self._physical("default")
+        if model_id is None:
+            target = self._names.state().registry.roles.get("default")
+            text = f"the default role names {target}, which is not here" if target else "no default role is set"
+            self._tell_problem(text, f"roost models add {target}" if target else "roost use default ID")
+            return False
+        try:
+            await self._pool.load(model_id)
+        except RoostError as error:
+            self._tell_problem(error.message, f"roost logs {model_id}")
+            return False
+        self.problem = self.mend = None
+        self._tell_ready(model_id)
+        await self._preload()
+        return True
+
+    async def _preload(self) -> None:
+        room = self._settings().residency.max_resident
+        for model_id in self.wanted()[1:room]:
+            try:
+                await self._pool.load(model_id)
+            except RoostError as error:
+                log.warning("preload failed", model=model_id, reason=error.message)
+
+    def _tell_ready(self, model_id: str) -> None:
+        if self._ready_told:
+            return
+        self._ready_told = True
+        engine = next((view.engine for view in self._pool.views() if view.model_id == model_id), "")
+        self._announce.ready(*self._address(), model_id, engine)
+
+    def _tell_problem(self, text: str, mend: str | None) -> None:
+        if text != self.problem:
+            self._announce.problem(text, mend)
+        self.problem, self.mend = text, mend
+
+    def _physical(self, name: str) -> str | None:
+        try:
+            found = resolve(name, self._names.state().registry, known=_Ids(self._catalog), local_node="")
+        except ModelNotFound:
+            return None
+        return found.model_id
+
+
+class _Ids:
+    """The catalog as a container of ids."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __contains__(self, model_id: object) -> bool:
+        return isinstance(model_id, str) and self._catalog.get(model_id) is not None

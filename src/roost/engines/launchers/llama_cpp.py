@@ -1,0 +1,72 @@
+"""The embedded llama.cpp server as a worker process: `python -I -m roost.engines.launchers.llama_cpp MODEL.gguf`.
+
+The model stands in argv so that everybody can see what this process is; the rest comes as one JSON object on
+standard input. Only the standard library and xllamacpp are imported: every import here is part of each cold start.
+"""
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+#: Attribute of the parameters -> (enumeration in xllamacpp, prefix of its members).
+ENUMERATIONS = {
+    "pooling_type": ("llama_pooling_type", "LLAMA_POOLING_TYPE_"),
+    "cache_type_k": ("ggml_type", "GGML_TYPE_"),
+    "cache_type_v": ("ggml_type", "GGML_TYPE_"),
+    "reasoning_format": ("common_reasoning_format", "COMMON_REASONING_FORMAT_"),
+}
+
+
+def main() -> int:
+    """Serves until a signal ends it. Returns 1 with the reason as the last line of stderr when it cannot load."""
+    # Files that the server may ever write hold prompts.
+    os.umask(0o077)
+    # Loading keeps the interpreter's lock, so that a Python handler would wait for its end: the kernel acts at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    model, config = sys.argv[1], json.load(sys.stdin)
+    import xllamacpp  # after the signals: the library takes a while
+
+    try:
+        server = xllamacpp.Server(parameters(xllamacpp, model, config))
+    except Exception as error:
+        print(f"cannot load {model}: {error}", file=sys.stderr, flush=True)
+        return 1
+    print(f"serving {model} on {server.listening_address}", file=sys.stderr, flush=True)
+    while True:
+        signal.pause()
+
+
+def parameters(xllamacpp: Any, model: str, config: dict[str, Any]) -> Any:
+    """`CommonParams` as the configuration says."""
+    chosen = xllamacpp.CommonParams()
+    chosen.model.path = model
+    chosen.hostnames = [config["socket"]]
+    chosen.model_alias = {config["alias"]}
+    for name, value in config["attributes"].items():
+        setattr(chosen, name, value)
+    for name, member in config["enumerations"].items():
+        enumeration, prefix = ENUMERATIONS[name]
+        setattr(chosen, name, getattr(getattr(xllamacpp, enumeration), prefix + member))
+    if config["threads"]:
+        chosen.cpuparams.n_threads = config["threads"]
+        chosen.cpuparams_batch.n_threads = config["threads"]
+    add_companions(xllamacpp, chosen, config)
+    return chosen
+
+
+def add_companions(xllamacpp: Any, chosen: Any, config: dict[str, Any]) -> None:
+    """Further weight files: image projector, LoRA adapter, draft model."""
+    if config["projector"]:
+        chosen.mmproj.path = config["projector"]
+    if config["adapter"]:
+        chosen.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(config["adapter"], 1.0)]
+    if config["draft"]:
+        chosen.speculative.draft.mparams.path = config["draft"]
+        chosen.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

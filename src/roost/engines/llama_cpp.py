@@ -1,0 +1,212 @@
+"""llama.cpp: the embedded server in a worker process of its own, or a native `llama-server`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from roost.catalog.spec import ModelFormat, ModelSpec
+from roost.catalog.types import CatalogView
+from roost.config.paths import Paths
+from roost.config.settings import Knobs, ModelSettings
+from roost.engines.environment import worker_environment
+from roost.engines.http import Answer, ask, ask_health, generate_one, served_names, surface_of
+from roost.engines.llama_flags import embedded_config, embedded_problems, native_flags, native_problems
+from roost.engines.llama_program import (
+    INSTALL,
+    NATIVE_VARIABLE,
+    Embedded,
+    Native,
+    Program,
+    find_program,
+    installed_embedded,
+)
+from roost.engines.llama_shape import NAME, SURFACES, LlamaShape, problems_of, shape_of
+from roost.engines.types import (
+    Available,
+    EngineTraits,
+    Health,
+    LaunchPlan,
+    Loading,
+    NotInstalled,
+    ProofKind,
+    Unhealthy,
+    UnixEndpoint,
+    WorkerHttp,
+    WorkerPlace,
+)
+from roost.errors import BadConfiguration, Unavailable
+
+
+class LlamaCpp:
+    """GGUF models. The weights stay mapped, so that a worker proves them by its own memory map."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        paths: Paths,
+        environ: Mapping[str, str],
+        catalog: CatalogView | None = None,
+        *,
+        embedded: Callable[[], Embedded | None] = installed_embedded,
+    ) -> None:
+        """`embedded` tells whether the server is importable beside roost; a test says no."""
+        self._environ = environ
+        self._catalog = catalog
+        self._embedded = embedded
+
+    def availability(self) -> Available | NotInstalled:
+        program = self._program()
+        if program is None:
+            return NotInstalled(reason=self._absence(), mend=INSTALL)
+        return Available(version=program.version, where=program.where, device=program.device)
+
+    def refusal(self, spec: ModelSpec) -> str | None:
+        if spec.format is not ModelFormat.GGUF or spec.path is None:
+            return f"it reads GGUF files only and this model is {spec.format.value}"
+        if spec.adapter is not None and spec.adapter.suffix != ".gguf":
+            return f"it needs the adapter as a GGUF file and {spec.adapter.name} is none"
+        return None
+
+    def problems(self, spec: ModelSpec | None, knobs: Knobs) -> list[str]:
+        native = isinstance(self._program(), Native)
+        extra = native_problems(knobs.extra_args) if native else embedded_problems(knobs.extra_args)
+        draft = self._draft(knobs)
+        return [*problems_of(spec, knobs), *extra, *([draft] if isinstance(draft, str) else [])]
+
+    def launch(self, spec: ModelSpec, knobs: Knobs, model: ModelSettings, place: WorkerPlace) -> LaunchPlan:
+        if refusal := self.refusal(spec):
+            raise BadConfiguration(f"cannot start {spec.id} with {NAME}: {refusal}", problems=(refusal,))
+        if found := self.problems(spec, knobs):
+            raise BadConfiguration(f"cannot start {spec.id}: {'; '.join(found)}", problems=tuple(found))
+        program = self._program()
+        if program is None:
+            raise Unavailable(
+                f"cannot start {spec.id}: {NAME} is not installed ({self._absence()}); run {INSTALL!r}",
+                should_retry=False,
+            )
+        draft = self._draft(knobs)
+        shape = shape_of(spec, knobs, draft if isinstance(draft, Path) else None)
+        return self._plan(program, shape, knobs, place)
+
+    def _plan(self, program: Program, shape: LlamaShape, knobs: Knobs, place: WorkerPlace) -> LaunchPlan:
+        argv, stdin, shown = _command(program, shape, place.socket_path, knobs.extra_args)
+        return LaunchPlan(
+            argv=argv,
+            env=worker_environment(self._environ, place, knobs.env, libraries=program.device != "cpu"),
+            endpoint=UnixEndpoint(place.socket_path),
+            served_name=shape.alias,
+            proof=ProofKind.MAPPED,
+            traits=EngineTraits(
+                cancels_non_stream=True,
+                context_check="engine",
+                surfaces=SURFACES[shape.purpose],
+                vision=shape.projector is not None,
+            ),
+            context_length=shape.context,
+            concurrency=shape.sequences,
+            stdin=stdin,
+            cwd=place.home,
+            shown=shown,
+        )
+
+    async def health(self, worker: WorkerHttp) -> Health:
+        # Unlike /health, the list also says which model and window this is; both are 503 while weights load.
+        answer = await ask_health(worker, "/v1/models")
+        if isinstance(answer, Loading):
+            return answer
+        if answer.status != 200:
+            return Unhealthy(f"it answers {answer.status} to /v1/models: {answer.error_text()}")
+        return served_names(answer.json())
+
+    async def generate_token(self, worker: WorkerHttp, served_name: str, surfaces: frozenset[str]) -> None:
+        await generate_one(worker, served_name, surfaces)
+
+    async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
+        try:
+            if surface_of(route) == "chat":
+                return await _count_chat(worker, body)
+            return await _count_texts(worker, _texts(json.loads(body)))
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return None
+
+    def _program(self) -> Program | None:
+        return find_program(self._environ, self._embedded)
+
+    def _absence(self) -> str:
+        if path := self._environ.get(NATIVE_VARIABLE):
+            return f"{NATIVE_VARIABLE} names {path}, which is no program that can be run"
+        return "neither xllamacpp beside roost nor llama-server on PATH"
+
+    def _draft(self, knobs: Knobs) -> Path | str | None:
+        """The draft model's file, or why it cannot be used."""
+        if not (knobs.speculative_decoding and knobs.draft_model):
+            return None
+        spec = self._catalog.get(knobs.draft_model) if self._catalog else None
+        if not isinstance(spec, ModelSpec) or spec.format is not ModelFormat.GGUF or spec.path is None:
+            return (
+                f'{NAME}: draft_model: no GGUF model {knobs.draft_model!r} is here; run "roost models add" or remove it'
+            )
+        return spec.path
+
+
+def _command(
+    program: Program, shape: LlamaShape, socket: Path, extra_args: tuple[str, ...]
+) -> tuple[tuple[str, ...], bytes | None, tuple[str, ...] | None]:
+    """argv, standard input, and what to show people where argv does not tell all."""
+    if isinstance(program, Native):
+        return (program.where, *native_flags(shape, socket, extra_args)), None, None
+    config = embedded_config(shape, socket, extra_args)
+    argv = (program.where, "-I", str(program.launcher), str(shape.model))
+    shown = (*argv, *(f"{name}={value}" for name, value in _flat(config) if value is not None))
+    return argv, json.dumps(config).encode(), shown
+
+
+def _flat(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in config.items():
+        rows += value.items() if name in ("attributes", "enumerations") else [(name, value)]
+    return rows
+
+
+async def _count_chat(worker: WorkerHttp, body: bytes) -> int | None:
+    answer = await ask(worker, "POST", "/v1/chat/completions/input_tokens", body)
+    return _whole_number(answer, "input_tokens")
+
+
+async def _count_texts(worker: WorkerHttp, texts: list[str | int]) -> int | None:
+    """The longest of several prompts: each must fit into the window by itself. A number is already a count."""
+    counts: list[int] = []
+    for text in texts:
+        if isinstance(text, int):
+            counts.append(text)
+            continue
+        request = {"content": text, "add_special": True, "parse_special": True}
+        tokens = (await ask(worker, "POST", "/tokenize", request)).json()
+        counts.append(len(tokens["tokens"]))
+    return max(counts, default=None)
+
+
+def _texts(request: Any) -> list[str | int]:
+    """Prompts of a completion or inputs of an embedding, token lists as their length. Raises ValueError."""
+    value = request.get("prompt", request.get("input")) if isinstance(request, dict) else None
+    match value:
+        case str():
+            return [value]
+        case [int(), *_]:
+            return [len(value)]
+        case [str() | list(), *_]:
+            return [item if isinstance(item, str) else len(item) for item in value]
+        case _:
+            raise ValueError("no text to count")
+
+
+def _whole_number(answer: Answer, field: str) -> int | None:
+    value = answer.json()
+    count = value.get(field) if answer.status == 200 and isinstance(value, dict) else None
+    return count if isinstance(count, int) else None

@@ -1,0 +1,134 @@
+"""What the two MLX engines share: a launcher in the engine's own interpreter, its questions, and rules for flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from roost.catalog.spec import ModelFormat, ModelSpec
+from roost.config.settings import Knobs
+from roost.engines.environment import worker_environment
+from roost.engines.http import ask, ask_health
+from roost.engines.knobs import context_tokens
+from roost.engines.types import (
+    EngineTraits,
+    Health,
+    Healthy,
+    LaunchPlan,
+    Loading,
+    ProofKind,
+    Unhealthy,
+    UnixEndpoint,
+    WorkerHttp,
+    WorkerPlace,
+)
+from roost.errors import BadConfiguration
+
+#: Both engines compute prefill in steps that a cancel cannot interrupt; their own 2048 makes a cancel take seconds.
+PREFILL_STEP_TOKENS = 512
+#: The engines cut replies at 512 and 32768 tokens by default, in silence; the context is the limit of ours.
+UNLIMITED_TOKENS = 2**31 - 1
+
+LAUNCHERS = Path(__file__).parent / "launchers"
+
+
+@dataclass(frozen=True)
+class MlxWorker:
+    """One start, decided."""
+
+    python: str
+    #: File name in `launchers/`.
+    launcher: str
+    #: What the arguments mean to people: the engine's own command.
+    command: tuple[str, ...]
+    arguments: tuple[str, ...]
+    traits: EngineTraits
+    #: More for the launcher's configuration.
+    configuration: Mapping[str, str]
+    environment: Mapping[str, str]
+    device: str
+
+
+def plan(
+    worker: MlxWorker, spec: ModelSpec, knobs: Knobs, place: WorkerPlace, environ: Mapping[str, str]
+) -> LaunchPlan:
+    """The folder stands in argv, where ps and the proof see it; everything else goes through standard input."""
+    context = context_tokens(spec, knobs)
+    configuration = {
+        "socket": str(place.socket_path),
+        "served_name": spec.id,
+        "context_length": context,
+        "arguments": worker.arguments,
+        **worker.configuration,
+    }
+    return LaunchPlan(
+        argv=(worker.python, "-I", str(LAUNCHERS / worker.launcher), str(spec.path)),
+        env=worker_environment(environ, place, knobs.env, engine=worker.environment, libraries=worker.device == "cuda"),
+        endpoint=UnixEndpoint(place.socket_path),
+        served_name=spec.id,
+        proof=ProofKind.SPAWN_DIGESTS,
+        traits=worker.traits,
+        context_length=context,
+        concurrency=sequences(knobs),
+        stdin=json.dumps(configuration).encode(),
+        cwd=place.home,
+        shown=(*worker.command, str(spec.path), *worker.arguments),
+    )
+
+
+def sequences(knobs: Knobs) -> int:
+    """Requests that are computed at once."""
+    return knobs.max_sequences if knobs.continuous_batching else 1
+
+
+def refusal(engine: str, spec: ModelSpec) -> str | None:
+    """Why an MLX engine cannot serve this model at all."""
+    if spec.format is not ModelFormat.SAFETENSORS or spec.path is None:
+        return f"{engine} reads safetensors folders only and this model is {spec.format.value}"
+    if spec.capabilities and not spec.capabilities & {"chat", "completion"}:
+        return f"{engine} generates text only and this model does not"
+    return None
+
+
+def require_no_problems(engine: str, spec: ModelSpec, found: Iterable[str | None]) -> None:
+    """Raises BadConfiguration naming all of them."""
+    problems = tuple(problem for problem in found if problem)
+    if problems:
+        raise BadConfiguration(f"cannot start {spec.id} with {engine}: {'; '.join(problems)}", problems=problems)
+
+
+def flag_problems(engine: str, extra_args: Iterable[str], owned: frozenset[str]) -> list[str]:
+    """`extra_args` that name a flag of roost's own. argparse takes abbreviations, so each beginning of one counts."""
+    return [
+        f"{engine}: extra_args: {argument.partition('=')[0]} is set by roost; use the knob for it or remove it"
+        for argument in extra_args
+        if argument.startswith("--")
+        and len(argument) > 2
+        and any(flag.startswith(argument.partition("=")[0]) for flag in owned)
+    ]
+
+
+async def health_of(worker: WorkerHttp) -> Health:
+    """The launchers' own `/health`: 200 once the model is loaded, 500 when generation has died."""
+    answer = await ask_health(worker, "/health")
+    if isinstance(answer, Loading):
+        return answer
+    told = answer.json()
+    if answer.status != 200 or not isinstance(told, dict):
+        return Unhealthy(f"it answers {answer.status} to /health")
+    return Healthy(served_names=(str(told.get("model")),), context_length=told.get("context_length"))
+
+
+async def count_prompt_tokens(worker: WorkerHttp, body: bytes) -> int | None:
+    """`POST /roost/count` of the launchers, with the body of the request itself."""
+    try:
+        answer = await ask(worker, "POST", "/roost/count", body)
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return None
+    told = answer.json()
+    count = told.get("prompt_tokens") if answer.status == 200 and isinstance(told, dict) else None
+    return count if isinstance(count, int) else None

@@ -1,0 +1,147 @@
+"""The application: the route table put together, and the border where every error becomes an answer.
+
+`control` builds the application of the unix control socket: no key, no Host check, and the shutdown route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from roost.errors import InternalError, RoostError
+from roost.gateway.auth import Scope, authorise, identify
+from roost.gateway.body import check_declared_size, check_json_type
+from roost.gateway.call import Body, Call, Route
+from roost.gateway.deps import GatewayDeps
+from roost.gateway.exchange import CLIENT_CLOSED_STATUS, Exchange, log_refused, log_row
+from roost.gateway.hosts import check_host, check_origin, check_target
+from roost.gateway.metrics import Metrics
+from roost.gateway.replies import error_response, from_http
+from roost.gateway.routes import ROUTES
+from roost.gateway.state import GATEWAY, Gateway
+from roost.routing.decisions import DecisionRing
+
+_EXCHANGE = web.RequestKey("exchange", Exchange)
+_WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_log = structlog.get_logger("roost.gateway")
+
+
+def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | None = None) -> web.Application:
+    """The application of one listener. `shared` is the other listener's state (`app[GATEWAY]`): counters in common."""
+    metrics = shared.metrics if shared else Metrics(deps.pool.views)
+    decisions = shared.decisions if shared else DecisionRing()
+    app = web.Application(middlewares=[_border])
+    app[GATEWAY] = Gateway(deps, metrics, decisions, control)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, _guarded(route), expect_handler=_expect_continue)
+    return app
+
+
+def _guarded(route: Route) -> _WebHandler:
+    """The handler of a route behind its scope and its body policy: both are checked on the matched route."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        gateway = request.app[GATEWAY]
+        exchange = request[_EXCHANGE]
+        if not gateway.control and route.scope is not Scope.OPEN:
+            exchange.consumer = identify(request.headers, gateway.deps.keys, request.remote)
+        authorise(route.scope, exchange.consumer, gateway.control)
+        if route.body is Body.JSON:
+            check_declared_size(request, gateway.deps.settings().gateway)
+            check_json_type(request)
+        return await route.handler(Call(request, gateway, exchange))
+
+    return handle
+
+
+@web.middleware
+async def _border(request: web.Request, handler: _WebHandler) -> web.StreamResponse:
+    """The one place that answers errors, and that writes each request's line and row."""
+    gateway = request.app[GATEWAY]
+    exchange = Exchange.begin(request, gateway.deps.node)
+    request[_EXCHANGE] = exchange
+    status = CLIENT_CLOSED_STATUS
+    try:
+        if not gateway.control:
+            _check_sender(request, gateway)
+        response = await handler(request)
+        status = exchange.error.status if exchange.error else response.status
+    except RoostError as error:
+        response = _refused(exchange, error)
+        status = error.status
+    except web.HTTPException as error:
+        response = _refused(exchange, from_http(error), error)
+        status = response.status
+    except (asyncio.CancelledError, ConnectionError) as gone:
+        exchange.cause = exchange.cause or str(gone) or "the client left"
+        raise
+    except Exception as error:  # noqa: BLE001 - the HTTP border: a defect is answered and told, never fatal
+        response = _broken(request, exchange, error)
+        status = response.status
+    finally:
+        _finish(gateway, exchange, status)
+    if not response.prepared:
+        response.headers.setdefault("x-request-id", exchange.request_id)
+    return response
+
+
+def _check_sender(request: web.Request, gateway: Gateway) -> None:
+    """Host, Origin and target, on the raw headers, before any route is looked at."""
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    if isinstance(name, tuple):
+        check_host(request.headers.getall("Host", ()), gateway.settled().hosts(str(name[0]), int(name[1])))
+    check_origin(request.headers.getall("Origin", ()), gateway.deps.settings().gateway.allowed_origins)
+    check_target(request.raw_path)
+
+
+def _refused(exchange: Exchange, error: RoostError, http: web.HTTPException | None = None) -> web.Response:
+    exchange.error = error
+    response = error_response(error, exchange.headers())
+    if isinstance(http, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(http.allowed_methods))
+    return response
+
+
+def _broken(request: web.Request, exchange: Exchange, error: Exception) -> web.Response:
+    """A defect of roost: 500, or an aborted connection when the answer has begun. Its text may hold anything."""
+    root = _root(error)
+    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(root.__traceback__)][-8:]
+    exchange.cause = type(root).__name__
+    # Never its message: that could hold a piece of a prompt.
+    _log.error("defect", id=exchange.request_id, route=exchange.route, kind=exchange.cause, places=places)
+    failure = InternalError("something went wrong inside roost; the log has the details")
+    if request.writer.output_size > 0 and request.transport is not None:
+        exchange.error = failure
+        request.transport.abort()
+        raise ConnectionResetError("the answer had begun when roost failed") from error
+    return _refused(exchange, failure)
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first single error in a group of them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _finish(gateway: Gateway, exchange: Exchange, status: int) -> None:
+    if exchange.kept:
+        row = exchange.row(status)
+        gateway.deps.activity.record(row)
+        gateway.metrics.observe(row)
+        log_row(row)
+    elif status >= 400:
+        log_refused(exchange, status)
+
+
+async def _expect_continue(request: web.Request) -> web.StreamResponse | None:
+    """Answer `Expect: 100-continue`, but invite no body that will be refused for its size."""
+    limits = request.app[GATEWAY].deps.settings().gateway
+    if (request.content_length or 0) <= limits.max_body_bytes:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    return None

@@ -1,0 +1,46 @@
+"""One matched, authorised request on its way to a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aiohttp import web
+
+from roost.gateway.auth import Scope
+from roost.gateway.exchange import Exchange
+from roost.gateway.state import Gateway
+
+
+@dataclass(frozen=True)
+class Call:
+    request: web.Request
+    gateway: Gateway
+    exchange: Exchange
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+class Body(StrEnum):
+    """What a route does with a request body."""
+
+    #: There is none; what comes is not read.
+    NONE = "none"
+    #: `application/json`, else 415.
+    JSON = "json"
+    #: Any type; the handler reads it.
+    ANY = "any"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row of the route table."""
+
+    method: str
+    path: str
+    scope: Scope
+    handler: Handler
+    body: Body
+    summary: str

@@ -1,0 +1,135 @@
+"""The client's end of a stream: begun by its first byte, heartbeats in silence, bounded memory, a write deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from aiohttp import web
+
+from roost.errors import RoostError
+from roost.gateway.exchange import Exchange
+from roost.gateway.replies import error_frame
+
+#: Unsent bytes a stream may hold; then the engine is not read any more. aiohttp adds up to 64 KiB before it waits.
+_MOST_UNSENT_BYTES = 192 * 2**10
+#: From here on a write may wait, and its deadline is worth a timer.
+_CROWDED_BYTES = 64 * 2**10
+#: Waiting for a slow reader is told to the wedge watch this often.
+_BLOCKED_BEAT_S = 1.0
+
+
+class SlowReader(ConnectionResetError):
+    """The client took no byte for `gateway.write_deadline_s`."""
+
+
+def event_stream(headers: Mapping[str, str]) -> web.StreamResponse:
+    """An SSE response that no proxy holds back."""
+    return web.StreamResponse(
+        headers={
+            **headers,
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+        }
+    )
+
+
+class ClientStream:
+    """A response that is begun by whatever is written first."""
+
+    def __init__(
+        self, request: web.Request, exchange: Exchange, response: web.StreamResponse, write_deadline_s: float
+    ) -> None:
+        self._request = request
+        self._exchange = exchange
+        self._write_deadline_s = write_deadline_s
+        self._loop = asyncio.get_running_loop()
+        self._last_write = self._loop.time()
+        self._blocked = False
+        self.response = response
+        #: Called while a slow reader keeps us waiting: the worker is not to blame for the silence.
+        self.while_blocked: Callable[[], None] = lambda: None
+
+    @property
+    def begun(self) -> bool:
+        """The 200 is out: errors are frames from now on."""
+        return self.response.prepared
+
+    async def write(self, data: bytes) -> None:
+        """Send whole events. Raises SlowReader, ConnectionResetError."""
+        if not self.begun:
+            await self._begin()
+        self._exchange.bytes_out += len(data)
+        if self._unsent() + len(data) < _CROWDED_BYTES:
+            await self.response.write(data)
+        else:
+            await self._write_crowded(data)
+        self._last_write = self._loop.time()
+
+    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str]) -> None:
+        """Send an SSE comment after each `heartbeat_s` without a byte, until cancelled or the client is gone."""
+        while True:
+            silent_s = self._loop.time() - self._last_write
+            if silent_s < heartbeat_s or self._blocked:
+                await asyncio.sleep(max(heartbeat_s - silent_s, _BLOCKED_BEAT_S if self._blocked else 0))
+                continue
+            try:
+                await self.write(f": roost {comment()}\n\n".encode())
+            except ConnectionError:
+                return
+
+    async def fail(self, error: RoostError) -> None:
+        """The legal end of a stream that cannot go on: an error frame, no `[DONE]`, close."""
+        self.response.force_close()
+        await self.write(error_frame(error))
+        await self.response.write_eof()
+
+    async def end(self) -> None:
+        """The body is complete."""
+        await self.response.write_eof()
+
+    async def _begin(self) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            # Reading goes on as soon as the client takes anything at all.
+            transport.set_write_buffer_limits(high=_MOST_UNSENT_BYTES, low=_MOST_UNSENT_BYTES - 4096)
+        await self.response.prepare(self._request)
+
+    async def _write_crowded(self, data: bytes) -> None:
+        """The transport takes the bytes at once; what may last is the wait until it holds fewer again."""
+        self._blocked = True
+        try:
+            async with asyncio.timeout(_BLOCKED_BEAT_S):
+                await self.response.write(data)
+        except TimeoutError:
+            self.while_blocked()
+        try:
+            await self._wait_for_room()
+        finally:
+            self._blocked = False
+
+    async def _wait_for_room(self) -> None:
+        unsent, since = self._unsent(), self._loop.time()
+        while True:
+            try:
+                async with asyncio.timeout(_BLOCKED_BEAT_S):
+                    return await self._request.writer.drain()
+            except TimeoutError:
+                self.while_blocked()
+            if (now_unsent := self._unsent()) < unsent:
+                unsent, since = now_unsent, self._loop.time()
+            elif self._loop.time() - since > self._write_deadline_s:
+                self._drop()
+
+    def _unsent(self) -> int:
+        transport = self._request.transport
+        return transport.get_write_buffer_size() if transport is not None else 0
+
+    def _drop(self) -> NoReturn:
+        # Kept here already: the lost connection may cancel the handler before it sees the exception.
+        self._exchange.cause = f"the client took no byte for {self._write_deadline_s:g} s"
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        raise SlowReader(self._exchange.cause)

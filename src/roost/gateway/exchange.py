@@ -1,0 +1,187 @@
+"""One request from arrival to its row: what is learnt on the way, and the one promptless line at the end."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from roost.errors import RoostError
+from roost.registry.types import Resolution
+from roost.store.keys import Consumer
+from roost.store.types import ActivityRow
+from roost.workers.types import ReadyWorker
+
+CLIENT_CLOSED_STATUS = 499
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LONGEST_NAME = 200
+_log = structlog.get_logger("roost.gateway")
+
+
+def request_id(presented: str | None) -> str:
+    """The client's own id when it is harmless, else a fresh one."""
+    if presented and _REQUEST_ID.fullmatch(presented):
+        return presented
+    return f"req-{secrets.token_hex(12)}"
+
+
+def shown_name(name: str) -> str:
+    """A requested name as it may stand in rows and logs: bounded, printable."""
+    cut = name[:_LONGEST_NAME]
+    return cut if cut.isprintable() else cut.encode("ascii", "backslashreplace").decode()
+
+
+@dataclass
+class Exchange:
+    """Filled in by the stops of the way; `row` is made once, at the end."""
+
+    request_id: str
+    method: str
+    route: str
+    node: str
+    at: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    consumer: Consumer | None = None
+    #: Only requests for a model make a row; health checks would drown them.
+    kept: bool = False
+    requested: str | None = None
+    resolution: Resolution | None = None
+    reason: str | None = None
+    worker: ReadyWorker | None = None
+    stream: bool = False
+    queued_s: float | None = None
+    ttft_s: float | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    finish_reason: str | None = None
+    capped: str | None = None
+    error: RoostError | None = None
+    cause: str | None = None
+    retry_count: int | None = None
+
+    @classmethod
+    def begin(cls, request: web.Request, node: str) -> Exchange:
+        """Of a request that just arrived."""
+        retries = request.headers.get("x-stainless-retry-count", "")
+        return cls(
+            request_id=request_id(request.headers.get("x-request-id")),
+            method=request.method,
+            route=request.path,
+            node=node,
+            retry_count=int(retries) if retries.isascii() and retries.isdigit() and len(retries) < 4 else None,
+        )
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    def first_byte(self) -> None:
+        """The first byte of the answer's body is about to leave."""
+        if self.ttft_s is None:
+            self.ttft_s = self.elapsed_s()
+
+    def headers(self) -> dict[str, str]:
+        """What every answer says about who answered."""
+        headers = {"x-request-id": self.request_id}
+        if self.resolution is not None:
+            headers["x-roost-model"] = header_value(self.resolution.model_id)
+            headers["x-roost-node"] = self.node
+        if self.reason is not None:
+            headers["x-roost-route"] = self.reason
+        if self.capped is not None:
+            headers["x-roost-capped"] = self.capped
+        return headers
+
+    def count(self, usage: Mapping[str, Any] | None, timings: Mapping[str, Any] | None) -> None:
+        """Tokens as the engine counted them: OpenAI's usage first, llama.cpp's timings for the rest."""
+        usage, timings = usage or {}, timings or {}
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", timings.get("cache_n"))
+        prompt = usage.get("prompt_tokens")
+        if prompt is None and "prompt_n" in timings:
+            # llama.cpp's prompt_n counts what was computed, without what the cache gave.
+            prompt = timings["prompt_n"] + (timings.get("cache_n") or 0)
+        self.prompt_tokens = _count(prompt)
+        self.completion_tokens = _count(usage.get("completion_tokens", timings.get("predicted_n")))
+        self.cached_tokens = _count(cached)
+
+    def row(self, status: int) -> ActivityRow:
+        """The finished request as a row."""
+        return ActivityRow(
+            request_id=self.request_id,
+            at=self.at,
+            method=self.method,
+            route=self.route,
+            requested=self.requested,
+            resolved=self.resolution.model_id if self.resolution else None,
+            node=self.node,
+            worker_id=self.worker.worker_id if self.worker else None,
+            worker_pid=self.worker.pid if self.worker else None,
+            route_reason=self.reason,
+            status=status,
+            code=self._code(status),
+            stream=self.stream,
+            ttft_s=self.ttft_s,
+            duration_s=self.elapsed_s(),
+            queued_s=self.queued_s,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            finish_reason=self.finish_reason,
+            consumer=self.consumer.name if self.consumer else None,
+            cause=self.cause,
+            retry_count=self.retry_count,
+        )
+
+    def _code(self, status: int) -> str | None:
+        if status == CLIENT_CLOSED_STATUS:
+            return "client_closed"
+        return self.error.code if self.error else None
+
+
+def log_row(row: ActivityRow) -> None:
+    """The one line of a request: names, sizes, times and ids."""
+    _log.info(
+        "request",
+        id=row.request_id,
+        route=row.route,
+        status=row.status,
+        code=row.code,
+        requested=row.requested,
+        resolved=row.resolved,
+        worker=row.worker_id,
+        pid=row.worker_pid,
+        reason=row.route_reason,
+        ttft_s=row.ttft_s and round(row.ttft_s, 4),
+        duration_s=round(row.duration_s, 4),
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        bytes_in=row.bytes_in,
+        bytes_out=row.bytes_out,
+        consumer=row.consumer,
+        cause=row.cause,
+    )
+
+
+def log_refused(exchange: Exchange, status: int) -> None:
+    """The line of a refused request that makes no row."""
+    code = exchange.error.code if exchange.error else None
+    _log.info("request", id=exchange.request_id, route=shown_name(exchange.route), status=status, code=code)
+
+
+def header_value(name: str) -> str:
+    """A name as a header value: ids are plain, anything else is escaped."""
+    return name if name.isascii() and name.isprintable() else name.encode("ascii", "backslashreplace").decode()
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,118 @@
+"""The way of one inference request: parse, resolve, check, take a place in line, relay, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from roost.config.settings import Settings
+from roost.errors import InvalidType, MissingParameter, ShuttingDown
+from roost.gateway.body import read_body
+from roost.gateway.call import Call
+from roost.gateway.context import check_lower_bound
+from roost.gateway.document import Document, parse_object
+from roost.gateway.exchange import shown_name
+from roost.gateway.fields import check_fields, least_prompt_bytes
+from roost.gateway.filters import filtered
+from roost.gateway.job import Job
+from roost.gateway.streaming import stream_answer
+from roost.gateway.surfaces import Surface, check_model
+from roost.gateway.whole import whole_answer
+from roost.registry.types import Resolution
+from roost.routing.choose import Standing, choose
+from roost.routing.decisions import Decision
+from roost.workers.types import Entry, Phase, Ticket
+
+
+def inference(surface: Surface) -> Callable[[Call], Awaitable[web.StreamResponse]]:
+    """The handler of one inference route."""
+
+    async def handle(call: Call) -> web.StreamResponse:
+        call.exchange.kept = True
+        refuse_when_draining(call)
+        settings = call.gateway.deps.settings()
+        body = await read_body(call.request, settings.gateway)
+        call.exchange.bytes_in = len(body)
+        document = parse_object(body, settings.gateway.max_json_depth)
+        job = _prepare(call, surface, settings, document)
+        try:
+            return await (stream_answer(job) if job.streams else whole_answer(job))
+        finally:
+            job.ticket.leave()
+
+    return handle
+
+
+def refuse_when_draining(call: Call) -> None:
+    """Raises ShuttingDown from the first SIGTERM on."""
+    if call.gateway.deps.draining():
+        raise ShuttingDown("roost is shutting down and takes no new requests", retry_after_s=5)
+
+
+def requested_name(document: Document, settings: Settings) -> str:
+    """The name in the body. Raises InvalidType, MissingParameter."""
+    name = document.values.get("model")
+    if name is not None and not isinstance(name, str):
+        raise InvalidType("`model` must be a string; name a role or an id", param="model")
+    if name:
+        return name
+    if settings.gateway.default_when_absent:
+        return "default"
+    raise MissingParameter(
+        "`model` is missing; name a role or an id, or set gateway.default_when_absent", param="model"
+    )
+
+
+def _prepare(call: Call, surface: Surface, settings: Settings, document: Document) -> Job:
+    """Everything that can be said before a worker is asked; ends with a place in line."""
+    exchange, gateway = call.exchange, call.gateway
+    values = document.values
+    name = requested_name(document, settings)
+    exchange.requested = shown_name(name)
+    exchange.stream = surface.generates and values.get("stream") is True
+    resolution = exchange.resolution = gateway.resolve(name)
+    spec = gateway.spec(resolution)
+    check_fields(surface.name, values, settings.gateway.allow_fields)
+    check_model(surface, spec, resolution, settings, values)
+    settled = gateway.settled()
+    check_lower_bound(surface.name, values, spec, settled.context_length(spec), surface.param)
+    policy = settled.policy(resolution)
+    changed = filtered(values, policy, "max_tokens", surface.generates)
+    exchange.capped = changed.capped
+    ticket = gateway.deps.pool.enter(
+        resolution.model_id, _entry(call, settings, least_prompt_bytes(surface.name, values))
+    )
+    route(call, resolution, ticket)
+    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket)
+
+
+def _entry(call: Call, settings: Settings, prompt_bytes: int) -> Entry:
+    request_class = "batch" if call.request.headers.get("x-roost-class") == "batch" else "interactive"
+    return Entry(
+        call.exchange.request_id,
+        request_class=request_class,
+        prompt_bytes=prompt_bytes,
+        wait_for_load=settings.load.wait,
+    )
+
+
+def route(call: Call, resolution: Resolution, ticket: Ticket) -> None:
+    """Choose where it runs, and keep the decision for whoever asks why."""
+    phase = ticket.progress().phase
+    ready = phase in (Phase.READY, Phase.QUEUED)
+    choice = choose(resolution, Standing(ready, displaces=phase is Phase.STOPPING_OTHER))
+    exchange = call.exchange
+    exchange.reason = choice.reason
+    call.gateway.decisions.record(
+        Decision(
+            request_id=exchange.request_id,
+            at=time.time(),
+            requested=exchange.requested or resolution.requested,
+            role=resolution.role,
+            resolved=resolution.model_id,
+            node=exchange.node,
+            reason=choice.reason,
+        )
+    )

@@ -1,0 +1,154 @@
+"""One placed request and its worker: wait for it, send the body, try once more when it breaks before a byte came."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from roost.catalog.spec import ModelSpec
+from roost.config.settings import Settings
+from roost.errors import RoostError, UpstreamDisconnected
+from roost.gateway.call import Call
+from roost.gateway.context import check_exactly
+from roost.gateway.document import Document
+from roost.gateway.fields import prompt_texts
+from roost.gateway.filters import BodyPolicy, filtered
+from roost.gateway.splice import apply
+from roost.gateway.sse import StreamFacts
+from roost.gateway.surfaces import Surface, check_engine
+from roost.gateway.upstream_errors import lost, translate, translate_frame
+from roost.workers.types import ReadyWorker, Ticket
+
+T = TypeVar("T")
+
+#: No clock ends a generation that makes progress: the pool's wedge watch ends one that does not.
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_read=None, sock_connect=10)
+#: What a broken worker looks like from here.
+BROKEN = (aiohttp.ClientError, OSError)
+#: Largest answer that is held as a whole.
+LARGEST_ANSWER_BYTES = 256 * 2**20
+_LARGEST_ERROR_BYTES = 64 * 2**10
+
+
+@lru_cache(maxsize=64)
+def worker_url(base_url: str, path: str) -> URL:
+    """A worker's address of a path; the base may end in a slash."""
+    return URL(f"{base_url.rstrip('/')}{path}", encoded=True)
+
+
+@dataclass
+class Job:
+    """A request with a place in line. Only its handler touches it."""
+
+    call: Call
+    surface: Surface
+    document: Document
+    changes: dict[str, Any]
+    policy: BodyPolicy
+    spec: ModelSpec
+    settings: Settings
+    ticket: Ticket
+    #: Bytes of the answer have come from the worker: from now on nothing is tried again.
+    answering: bool = field(default=False)
+
+    @property
+    def streams(self) -> bool:
+        return self.call.exchange.stream
+
+    @property
+    def model_id(self) -> str:
+        return self.spec.id
+
+    async def run(
+        self, attempt: Callable[[ReadyWorker], Awaitable[T]], wait: Callable[[], Awaitable[ReadyWorker]]
+    ) -> T:
+        """Wait for a worker and attempt; once more on a fresh one when it broke before its first byte.
+
+        Raises the RoostError that the client is to see.
+        """
+        worker = await self._ready(wait)
+        try:
+            return await attempt(worker)
+        except BROKEN as error:
+            if self.answering or "stall" in self.ticket.why_lost() or not await self.ticket.failed(error):
+                raise self.lost() from error
+        self.call.exchange.cause = "retried on a fresh worker"
+        worker = await self._ready(wait)
+        try:
+            return await attempt(worker)
+        except BROKEN as error:
+            raise self.lost() from error
+
+    async def _ready(self, wait: Callable[[], Awaitable[ReadyWorker]]) -> ReadyWorker:
+        exchange = self.call.exchange
+        worker = exchange.worker = await wait()
+        if exchange.queued_s is None:
+            exchange.queued_s = exchange.elapsed_s()
+        check_engine(self.surface, worker)
+        return worker
+
+    def lost(self) -> RoostError:
+        """The worker went away: what that is called, and the cause for the row."""
+        why = self.ticket.why_lost()
+        self.call.exchange.cause = why or "the connection to the worker broke"
+        return lost(why, self.call.gateway.deps.draining(), self.answering, self.model_id)
+
+    def body(self, worker: ReadyWorker, **more: Any) -> bytes:
+        """The request's bytes for this worker: its own name spliced in, the filters' changes, everything else kept."""
+        changes = self.changes
+        if worker.traits.max_tokens_field != "max_tokens":
+            field_name = worker.traits.max_tokens_field
+            changes = filtered(self.document.values, self.policy, field_name, self.surface.generates).changes
+        return apply(self.document, {**changes, "model": worker.served_name, **more})
+
+    async def send(self, worker: ReadyWorker, body: bytes) -> aiohttp.ClientResponse:
+        """Check the window where the worker counts, post the body. Raises RoostError for any answer but 200."""
+        messages = self.document.values.get("messages")
+        count = len(messages) if isinstance(messages, list) else 1
+        await check_exactly(self.surface.path, body, count, worker, self.surface.param)
+        response = await worker.session.post(
+            worker_url(worker.base_url, self.surface.path),
+            data=body,
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **worker.headers},
+            timeout=NO_TIMEOUT,
+            allow_redirects=False,
+        )
+        if response.status != 200:
+            raise await self._refusal(response)
+        return response
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> RoostError:
+        try:
+            body = await read_up_to(response, _LARGEST_ERROR_BYTES)
+        finally:
+            response.close()
+        self.call.exchange.cause = f"the engine answered {response.status}"
+        return translate(response.status, body, self.model_id, self.prompts(), self.surface.param)
+
+    def check_stream(self, facts: StreamFacts) -> None:
+        """Raises the RoostError of an error frame, or of an event that is none."""
+        if facts.error is not None:
+            self.call.exchange.cause = "the engine sent an error"
+            raise translate_frame(facts.error, self.model_id, self.prompts())
+        if facts.broken is not None:
+            self.call.exchange.cause = facts.broken
+            raise UpstreamDisconnected(f"the stream of {self.model_id} was cut: {facts.broken}")
+
+    def prompts(self) -> list[str]:
+        """The prompt's texts, which no error message may repeat."""
+        return prompt_texts(self.surface.name, self.document.values)
+
+
+async def read_up_to(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    """The body, cut at `most_bytes`."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < most_bytes and (piece := await response.content.readany()):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)[:most_bytes]

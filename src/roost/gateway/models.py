@@ -1,0 +1,98 @@
+"""`/v1/models`: roles and models, each with what it means and whether it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from aiohttp import web
+
+from roost.catalog.spec import FileRole, ModelSpec, UnavailableModel
+from roost.errors import ModelNotFound
+from roost.gateway.call import Call
+from roost.gateway.state import Gateway
+from roost.registry.resolve import all_roles
+from roost.workers.types import WorkerView
+
+_NANOSECONDS = 1_000_000_000
+#: States of a worker as a client reads them; everything else is the state's own name.
+_STATES = {"ready": "resident", "starting": "loading", "queued": "loading"}
+
+
+async def list_models(call: Call) -> web.StreamResponse:
+    """Roles first, then models by id."""
+    return web.json_response({"object": "list", "data": list(_rows(call.gateway))})
+
+
+async def show_model(call: Call) -> web.StreamResponse:
+    """One role or model; ids have slashes. Raises ModelNotFound."""
+    name = call.request.match_info["name"]
+    for row in _rows(call.gateway):
+        if row["id"] == name:
+            return web.json_response(row)
+    resolution = call.gateway.resolve(name)
+    for row in _rows(call.gateway):
+        if row["id"] == resolution.model_id:
+            return web.json_response(row)
+    raise ModelNotFound(f'cannot show {resolution.model_id}: it is not listed; see "roost models"', param="model")
+
+
+def _rows(gateway: Gateway) -> Iterator[dict[str, Any]]:
+    views = {view.model_id: view for view in gateway.deps.pool.views()}
+    for role in all_roles(gateway.deps.registry().registry):
+        try:
+            model_id = gateway.resolve(role).model_id
+        except ModelNotFound:
+            # A role that means nothing cannot be asked for.
+            continue
+        model = gateway.deps.catalog.get(model_id)
+        if model is not None:
+            yield _row(gateway, role, "role", model, views.get(model_id))
+    for model in gateway.deps.catalog.all():
+        if not _hidden(gateway, model.id):
+            yield _row(gateway, model.id, "model", model, views.get(model.id))
+
+
+def _hidden(gateway: Gateway, model_id: str) -> bool:
+    own = gateway.deps.settings().models.get(model_id)
+    return own is not None and own.draft_only
+
+
+def _row(
+    gateway: Gateway, name: str, kind: str, model: ModelSpec | UnavailableModel, view: WorkerView | None
+) -> dict[str, Any]:
+    context = view.context_length if view and view.context_length else None
+    details: dict[str, Any] = {"kind": kind, "resolves_to": model.id, "state": _state(model, view)}
+    details["node"] = gateway.deps.node
+    if isinstance(model, ModelSpec):
+        details["context_length"] = context or gateway.settled().context_length(model)
+        details["capabilities"] = sorted(model.capabilities)
+        details["verified"] = _verified(model)
+    else:
+        details |= {"context_length": None, "capabilities": [], "verified": False, "note": model.reason}
+    return {"id": name, "object": "model", "created": _created(model), "owned_by": "roost", "roost": details}
+
+
+def _state(model: ModelSpec | UnavailableModel, view: WorkerView | None) -> str:
+    if isinstance(model, UnavailableModel):
+        return "unavailable"
+    if view is None or view.state == "stopped":
+        return "on-disk"
+    return _STATES.get(view.state, view.state)
+
+
+def _weights(model: ModelSpec) -> Iterator[tuple[int, str | None]]:
+    yield from ((file.mtime_ns, file.sha256) for file in model.files if file.role is FileRole.WEIGHTS)
+
+
+def _verified(model: ModelSpec) -> bool:
+    """Every weights file's whole digest is known."""
+    digests = [digest for _, digest in _weights(model)]
+    return bool(digests) and all(digests)
+
+
+def _created(model: ModelSpec | UnavailableModel) -> int:
+    """Unix time of the newest weights file; the same at each call."""
+    if isinstance(model, UnavailableModel):
+        return 0
+    return max((mtime_ns for mtime_ns, _ in _weights(model)), default=0) // _NANOSECONDS

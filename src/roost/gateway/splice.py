@@ -1,0 +1,102 @@
+"""Changing single members of a JSON object: every byte that is not changed stays as it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from roost.gateway.document import Document, Member
+
+
+class Removed:
+    """Stands for a member that is to go."""
+
+
+REMOVED: Final = Removed()
+
+_Edit = tuple[int, int, str]
+
+
+def literal(value: object) -> str:
+    """A value as JSON text, compact and with characters as they are (lone surrogates are escaped)."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text if _encodable(text) else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def apply(document: Document, changes: Mapping[str, Any]) -> bytes:
+    """The document with members set (replaced in place, else appended) or REMOVED; all other bytes are kept."""
+    if not changes:
+        return document.text.encode()
+    removed = [key for key, value in changes.items() if value is REMOVED and key in document.members]
+    edits = _replacements(document, changes)
+    if removed:
+        edits += _removals(document, set(removed))
+    added = [f"{literal(key)}:{literal(value)}" for key, value in changes.items() if _is_new(document, key, value)]
+    if added:
+        edits.append(_insertion(document, added, len(document.members) > len(removed)))
+    return _edited(document.text, sorted(edits)).encode()
+
+
+def replace_model(document: Document, name: str) -> bytes:
+    """The document with the value of its top-level `model` replaced; without one it is returned as it came."""
+    member = document.members.get("model")
+    if member is None:
+        return document.text.encode()
+    text = document.text
+    return f"{text[: member.value_start]}{literal(name)}{text[member.value_end :]}".encode()
+
+
+def _is_new(document: Document, key: str, value: object) -> bool:
+    return value is not REMOVED and key not in document.members
+
+
+def _replacements(document: Document, changes: Mapping[str, Any]) -> list[_Edit]:
+    return [
+        (member.value_start, member.value_end, literal(value))
+        for key, value in changes.items()
+        if value is not REMOVED and (member := document.members.get(key)) is not None
+    ]
+
+
+def _insertion(document: Document, added: list[str], others_stay: bool) -> _Edit:
+    """Added members go behind the last one, before the white space that precedes the closing brace."""
+    last = max((member.value_end for member in document.members.values()), default=document.opening)
+    return (last, last, ("," if others_stay else "") + ",".join(added))
+
+
+def _removals(document: Document, removed: set[str]) -> list[_Edit]:
+    """A removed run takes the separator before it along, or the one behind it when nothing stays before it."""
+    edits: list[_Edit] = []
+    kept: Member | None = None
+    run: list[Member] = []
+    for key, member in document.members.items():
+        if key in removed:
+            run.append(member)
+            continue
+        if run and kept is None:
+            edits.append((run[0].key_start, member.key_start, ""))
+        elif run and kept is not None:
+            edits.append((kept.value_end, run[-1].value_end, ""))
+        kept, run = member, []
+    if run:
+        edits.append((kept.value_end if kept else run[0].key_start, run[-1].value_end, ""))
+    return edits
+
+
+def _edited(text: str, edits: list[_Edit]) -> str:
+    pieces: list[str] = []
+    at = 0
+    for start, end, replacement in edits:
+        pieces += (text[at:start], replacement)
+        at = end
+    pieces.append(text[at:])
+    return "".join(pieces)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

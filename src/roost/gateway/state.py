@@ -1,0 +1,123 @@
+"""What one gateway application holds: its dependencies, its counters, and policies settled once per settings value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from roost.catalog.spec import ModelSpec, UnavailableModel
+from roost.catalog.types import CatalogView
+from roost.config.settings import Settings
+from roost.errors import ModelUnavailable
+from roost.gateway.deps import GatewayDeps
+from roost.gateway.filters import BodyPolicy
+from roost.gateway.hosts import allowed_hosts
+from roost.gateway.metrics import Metrics
+from roost.registry.resolve import aliases_of, all_roles, resolve
+from roost.registry.types import Resolution
+from roost.routing.decisions import DecisionRing
+
+
+@dataclass
+class Gateway:
+    """One listener's application. `control` is the unix socket of the CLI: no key, no Host check."""
+
+    deps: GatewayDeps
+    metrics: Metrics
+    decisions: DecisionRing
+    control: bool = False
+    _settled: Settled | None = field(default=None, repr=False)
+
+    def settled(self) -> Settled:
+        """The policies of the settings that hold now; made anew when a reload swapped the settings."""
+        settings = self.deps.settings()
+        if self._settled is None or self._settled.settings is not settings:
+            self._settled = Settled(settings)
+        return self._settled
+
+    def resolve(self, name: str) -> Resolution:
+        """What a name means now. Raises ModelNotFound."""
+        return resolve(
+            name,
+            self.deps.registry().registry,
+            known=_Known(self.deps.catalog),
+            aliases=self.settled().aliases,
+            local_node=self.deps.node,
+            known_ids=_ids(self.deps.catalog),
+        )
+
+    def knows(self, name: str) -> bool:
+        """Whether a role, model or alias has exactly this name."""
+        if name in all_roles(self.deps.registry().registry) or name in self.settled().aliases:
+            return True
+        return self.deps.catalog.get(name) is not None
+
+    def spec(self, resolution: Resolution) -> ModelSpec:
+        """The model of a resolution. Raises ModelUnavailable with the reason (volume not mounted, …)."""
+        found = self.deps.catalog.get(resolution.model_id)
+        if isinstance(found, ModelSpec):
+            return found
+        reason = found.reason if isinstance(found, UnavailableModel) else "its files are gone"
+        raise ModelUnavailable(
+            f'cannot serve {resolution.model_id}: {reason}; "roost models show {resolution.model_id}" tells more'
+        )
+
+
+@dataclass
+class Settled:
+    """Everything derived from one settings value, kept because deriving it costs more than a request may."""
+
+    settings: Settings
+    aliases: Mapping[str, str] = field(init=False)
+    _policies: dict[tuple[str, str], BodyPolicy] = field(default_factory=dict)
+    _contexts: dict[str, int | None] = field(default_factory=dict)
+    _hosts: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.aliases = aliases_of(self.settings.models)
+
+    def policy(self, resolution: Resolution) -> BodyPolicy:
+        """The filters and caps for this name and its model; the name's come last and so win."""
+        name = resolution.role or resolution.alias or ""
+        key = (resolution.model_id, name)
+        if (policy := self._policies.get(key)) is None:
+            models, roles = self.settings.models, self.settings.roles
+            filters = [models[resolution.model_id].filters] if resolution.model_id in models else []
+            filters += [roles[name].filters] if name in roles else []
+            policy = BodyPolicy.settle(tuple(filters), self.settings.knobs(resolution.model_id))
+            self._policies[key] = policy
+        return policy
+
+    def context_length(self, spec: ModelSpec) -> int | None:
+        """The largest window that this model may get here, in tokens; None: unknown."""
+        if spec.id not in self._contexts:
+            self._contexts[spec.id] = self.settings.knobs(spec.id).context or spec.context_length
+        return self._contexts[spec.id]
+
+    def hosts(self, address: str, port: int) -> frozenset[str]:
+        """The Host values accepted on a listener."""
+        key = (address, port)
+        if key not in self._hosts:
+            gateway = self.settings.gateway
+            self._hosts[key] = allowed_hosts(address, port, gateway.allowed_hosts, gateway.tls_certificate is not None)
+        return self._hosts[key]
+
+
+class _Known:
+    """The catalog as a container of ids."""
+
+    def __init__(self, catalog: CatalogView) -> None:
+        self._catalog = catalog
+
+    def __contains__(self, model_id: object) -> bool:
+        return isinstance(model_id, str) and self._catalog.get(model_id) is not None
+
+
+def _ids(catalog: CatalogView) -> Iterator[str]:
+    """Every id, looked up only when somebody walks them."""
+    yield from (model.id for model in catalog.all())
+
+
+GATEWAY = web.AppKey("gateway", Gateway)

@@ -1,0 +1,127 @@
+"""Streams, event by event: relayed as they come, ended in exactly one legal way.
+
+The three endings: finish_reason and `[DONE]`, an error frame, an aborted connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from roost.errors import RoostError
+from roost.gateway.client_stream import ClientStream, event_stream
+from roost.gateway.job import BROKEN, Job
+from roost.gateway.sse import EventBuffer, StreamRewriter
+from roost.workers.types import ReadyWorker
+
+#: How long the engine gets to end a body whose `[DONE]` has come, so that its connection can be used again.
+_TAIL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A stream whose first bytes have come."""
+
+    response: aiohttp.ClientResponse
+    first: bytes
+
+
+async def stream_answer(job: Job) -> web.StreamResponse:
+    """Relay one stream. Raises the RoostError while the status can still tell it; later it is the last frame."""
+    exchange, settings = job.call.exchange, job.settings.gateway
+    out = ClientStream(job.call.request, exchange, event_stream(exchange.headers()), settings.write_deadline_s)
+    out.while_blocked = lambda: job.ticket.beat(0)
+    failure: RoostError | ConnectionError | None = None
+    async with asyncio.TaskGroup() as group:
+        heart = group.create_task(
+            out.heartbeat_when_silent(settings.heartbeat_s, lambda: job.ticket.progress().comment())
+        )
+        try:
+            await _relay(job, out)
+        except (RoostError, ConnectionError) as error:
+            # Raised once the group is over: it would wrap it.
+            failure = error
+        finally:
+            heart.cancel()
+    if failure is None:
+        return out.response
+    if isinstance(failure, ConnectionError) or not out.begun:
+        raise failure
+    exchange.error = failure
+    await out.fail(failure)
+    return out.response
+
+
+async def _relay(job: Job, out: ClientStream) -> None:
+    upstream = await job.run(lambda worker: _attempt(job, worker), job.ticket.worker)
+    rewriter = StreamRewriter(job.model_id)
+    try:
+        await _pump(job, upstream, rewriter, out)
+        await out.end()
+        await _tail(upstream.response)
+    finally:
+        upstream.response.close()
+        facts = rewriter.facts
+        job.call.exchange.count(facts.usage, facts.timings)
+        job.call.exchange.finish_reason = facts.finish_reason
+        if job.call.exchange.completion_tokens is None and facts.chunks:
+            # An engine that does not count sends a token a chunk, but for the first (role) and the last (reason).
+            job.call.exchange.completion_tokens = max(0, facts.chunks - 2)
+
+
+async def _attempt(job: Job, worker: ReadyWorker) -> Upstream:
+    response = await job.send(worker, job.body(worker))
+    try:
+        first = await response.content.readany()
+    except BaseException:
+        response.close()
+        raise
+    if not first:
+        response.close()
+        raise aiohttp.ServerDisconnectedError("the engine ended its answer before the first byte")
+    job.answering = True
+    return Upstream(response, first)
+
+
+async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream) -> None:
+    """Events in, events out, until `[DONE]`. Raises RoostError for every other end of the body."""
+    buffer, facts, exchange = EventBuffer(), rewriter.facts, job.call.exchange
+    content = upstream.response.content
+    data = upstream.first
+    while data and facts.done_event is None:
+        before = facts.chunks
+        events = [rewriter.rewrite(event) for event in buffer.feed(data)]
+        job.ticket.beat(facts.chunks - before)
+        if facts.done_event is not None and facts.complete:
+            events.append(facts.done_event)
+        if piece := b"".join(events):
+            if facts.chunks:
+                exchange.first_byte()
+            await out.write(piece)
+        job.check_stream(facts)
+        if facts.done_event is None:
+            data = await _next(job, content)
+    if facts.done_event is None or not facts.complete:
+        raise job.lost()
+
+
+async def _next(job: Job, content: aiohttp.StreamReader) -> bytes:
+    try:
+        return await content.readany()
+    except BROKEN as error:
+        raise job.lost() from error
+
+
+async def _tail(response: aiohttp.ClientResponse) -> None:
+    """Let the body end, so that the connection goes back to its pool; no longer than `_TAIL_S`."""
+    if response.content.at_eof():
+        return
+    try:
+        async with asyncio.timeout(_TAIL_S):
+            while await response.content.readany():
+                pass
+    except (TimeoutError, *BROKEN):
+        return

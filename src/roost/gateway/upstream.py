@@ -1,0 +1,176 @@
+"""`/upstream/{model}/{path}`: any path of a model's worker, for a local caller or an admin key.
+
+Admission and field limits hold here too: the worker is entered through the pool like for any other request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+
+from roost.config.settings import Settings
+from roost.errors import Conflict, ModelNotFound, RoostError
+from roost.gateway.body import read_body
+from roost.gateway.call import Call
+from roost.gateway.client_stream import ClientStream
+from roost.gateway.document import Document, parse_object
+from roost.gateway.exchange import shown_name
+from roost.gateway.fields import check_bounds, check_denied
+from roost.gateway.hosts import check_same_site
+from roost.gateway.inference import refuse_when_draining, route
+from roost.gateway.job import BROKEN, NO_TIMEOUT, worker_url
+from roost.gateway.splice import replace_model
+from roost.gateway.state import Gateway
+from roost.gateway.upstream_errors import lost
+from roost.workers.types import Entry, ReadyWorker, Ticket
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+#: Browsers ask for these by themselves: not worth a load.
+_ASSETS = frozenset({".js", ".css", ".png", ".ico", ".txt", ".svg", ".jpg", ".woff", ".woff2", ".map", ".webmanifest"})
+#: Headers of a request that are the connection's or the client's own and never a worker's business.
+_KEPT_BACK = frozenset(
+    {
+        *("host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
+        *("content-length", "accept-encoding", "proxy-authorization", "proxy-connection"),
+        *("authorization", "x-api-key", "cookie", "origin", "referer"),
+        *("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+    }
+)
+#: Headers of an answer that are passed on.
+_PASSED_BACK = ("Content-Type", "Content-Disposition", "Cache-Control", "ETag", "Last-Modified")
+
+
+@dataclass(frozen=True)
+class Target:
+    """`name` as roost knows it, `path` as it was sent, escapes kept; None: there was no slash behind the name."""
+
+    name: str
+    path: str | None
+
+
+def split_target(raw: str, gateway: Gateway) -> Target:
+    """Cut `model/path` behind the longest known name. Raises ModelNotFound."""
+    parts = raw.split("/")
+    for count in range(len(parts), 0, -1):
+        name = unquote("/".join(parts[:count]))
+        if gateway.knows(name):
+            return Target(name, "/" + "/".join(parts[count:]) if count < len(parts) else None)
+    raise ModelNotFound(
+        f'cannot relay to "{shown_name(unquote(parts[0]))}": no model has this name; see "roost models"'
+    )
+
+
+async def relay_to_worker(call: Call) -> web.StreamResponse:
+    """Relay one request as it came; only `model` in a JSON body becomes the worker's own name."""
+    request, gateway, exchange = call.request, call.gateway, call.exchange
+    check_same_site(request.headers.get("Sec-Fetch-Site"))
+    refuse_when_draining(call)
+    raw, mark, query = request.raw_path.removeprefix("/upstream/").partition("?")
+    target = split_target(raw, gateway)
+    if target.path is None:
+        return _redirect(request, f"/upstream/{raw}/{mark}{query}")
+    exchange.kept = True
+    exchange.requested = shown_name(target.name)
+    resolution = exchange.resolution = gateway.resolve(target.name)
+    spec = gateway.spec(resolution)
+    _refuse_asset(gateway, spec.id, target.path)
+    settings = gateway.deps.settings()
+    body = await read_body(request, settings.gateway)
+    exchange.bytes_in = len(body)
+    document = _document(request, body, settings)
+    ticket = gateway.deps.pool.enter(spec.id, Entry(exchange.request_id, prompt_bytes=len(body)))
+    try:
+        route(call, resolution, ticket)
+        worker = exchange.worker = await ticket.worker()
+        sent = replace_model(document, worker.served_name) if document else body
+        return await _relay(call, ticket, worker, f"{target.path}{mark}{query}", sent)
+    finally:
+        ticket.leave()
+
+
+def _redirect(request: web.Request, where: str) -> web.Response:
+    status = 301 if request.method in ("GET", "HEAD") else 308
+    return web.Response(status=status, headers={"Location": where})
+
+
+def _refuse_asset(gateway: Gateway, model_id: str, path: str) -> None:
+    ready = any(view.model_id == model_id and view.state == "ready" for view in gateway.deps.pool.views())
+    if PurePosixPath(path).suffix.lower() in _ASSETS and not ready:
+        raise Conflict(f'{model_id} is not loaded, and a static file is not worth a load; run "roost load {model_id}"')
+
+
+def _document(request: web.Request, body: bytes, settings: Settings) -> Document | None:
+    """A JSON object is held to the field limits; other bodies are relayed unread."""
+    if request.content_type != "application/json" or body.lstrip()[:1] != b"{":
+        return None
+    document = parse_object(body, settings.gateway.max_json_depth)
+    check_denied(document.values, settings.gateway.allow_fields)
+    check_bounds(document.values)
+    return document
+
+
+async def _relay(call: Call, ticket: Ticket, worker: ReadyWorker, path: str, body: bytes) -> web.StreamResponse:
+    exchange = call.exchange
+    try:
+        response = await worker.session.request(
+            call.request.method,
+            worker_url(worker.base_url, path),
+            data=body or None,
+            headers=_forwarded(call.request.headers, worker),
+            timeout=NO_TIMEOUT,
+            allow_redirects=False,
+        )
+    except BROKEN as error:
+        raise _lost(call, ticket, started=False) from error
+    try:
+        headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
+        answer = web.StreamResponse(status=response.status, headers={**headers, **exchange.headers()})
+        out = ClientStream(call.request, exchange, answer, call.gateway.deps.settings().gateway.write_deadline_s)
+        out.while_blocked = lambda: ticket.beat(0)
+        await _copy(call, ticket, response, out)
+        return answer
+    finally:
+        response.close()
+
+
+async def _copy(call: Call, ticket: Ticket, response: aiohttp.ClientResponse, out: ClientStream) -> None:
+    """Byte by byte; a worker that breaks in the middle is a broken connection for the client too."""
+    try:
+        while data := await response.content.readany():
+            ticket.beat()
+            call.exchange.first_byte()
+            await out.write(data)
+    except aiohttp.ClientError as error:
+        failure = _lost(call, ticket, started=out.begun)
+        if not out.begun:
+            raise failure from error
+        call.exchange.error = failure
+        if call.request.transport is not None:
+            call.request.transport.abort()
+        raise ConnectionResetError(failure.message) from error
+    if not out.begun:
+        await out.response.prepare(call.request)
+    await out.end()
+
+
+def _lost(call: Call, ticket: Ticket, started: bool) -> RoostError:
+    why = ticket.why_lost()
+    call.exchange.cause = why or "the connection to the worker broke"
+    model_id = call.exchange.resolution.model_id if call.exchange.resolution else ""
+    return lost(why, call.gateway.deps.draining(), started, model_id)
+
+
+def _forwarded(headers: Mapping[str, str], worker: ReadyWorker) -> CIMultiDict[str]:
+    kept: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        if name.lower() not in _KEPT_BACK and name.lower() not in worker.traits.strip_headers:
+            kept.add(name, value)
+    kept["Accept-Encoding"] = "identity"
+    kept.update(worker.headers)
+    return kept

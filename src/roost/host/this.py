@@ -1,0 +1,20 @@
+"""Chooses the implementation for the OS that runs us."""
+
+from __future__ import annotations
+
+import sys
+
+from roost.host.types import Host
+
+
+def this_host() -> Host:
+    """The machine we run on. Raises NotImplementedError elsewhere than on Linux and macOS."""
+    if sys.platform == "darwin":
+        from roost.host.darwin import DarwinHost
+
+        return DarwinHost()
+    if sys.platform.startswith("linux"):
+        from roost.host.linux import LinuxHost
+
+        return LinuxHost()
+    raise NotImplementedError(f"cannot run on {sys.platform}: roost supports Linux and macOS")

@@ -1,0 +1,33 @@
+"""Where a resolved request runs, and the short reason that the client sees in `x-roost-route`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roost.registry.types import Resolution
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How this node stands to the model at the moment of the choice."""
+
+    #: A worker of it is READY (the request may still queue for a slot).
+    ready: bool
+    #: Another model has to leave first.
+    displaces: bool = False
+
+
+@dataclass(frozen=True)
+class Local:
+    """This node serves it."""
+
+    reason: str
+
+
+def choose(resolution: Resolution, standing: Standing) -> Local:
+    """Every model of this machine runs on this machine; the reason tells what that took.
+
+    `resident`, `loaded` or `swapped`, with `-default` behind it when the role had no entry of its own.
+    """
+    reason = "resident" if standing.ready else "swapped" if standing.displaces else "loaded"
+    return Local(f"{reason}-default" if resolution.via_default else reason)

@@ -1,0 +1,190 @@
+"""The API keys, hashed, in one 0600 file that is read again whenever it changes.
+
+A key is `roost-PUBLIC-SECRET`. The public part finds the entry; of the secret (256 random bits, so a plain digest is
+enough: nobody can guess through it) only the SHA-256 is stored, and the key itself is shown once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from roost.config.files import locked, replace_file
+from roost.errors import BadConfiguration, NotFound
+
+_KEY = re.compile(r"roost-([0-9a-f]{12})-([0-9a-f]{64})")
+_FILE_MODE = 0o600
+_NAME_CHARACTERS = 80
+#: Compared when the public part is unknown, so that the answer takes as long.
+_NO_DIGEST = "0" * 64
+
+Stamp = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Who a key belongs to."""
+
+    key_id: str
+    name: str
+    admin: bool = False
+
+
+class KeyRecord(BaseModel):
+    """One key as it is stored and listed; the secret cannot be had from it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    admin: bool = False
+    sha256: str = Field(repr=False, pattern=r"^[0-9a-f]{64}$")
+    #: Unix times.
+    created_at: float
+    expires_at: float | None = None
+    key_id: str = Field(pattern=r"^[0-9a-f]{12}$")
+
+    def expired(self, now: float) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    keys: tuple[KeyRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The file at one look. A file that cannot be read lets nobody in and still counts as configured."""
+
+    stamp: Stamp | None
+    records: Mapping[str, KeyRecord]
+    problem: str | None = None
+
+
+class KeyFile:
+    """The keys of one file. Reading costs one stat; `add` and `revoke` block on a lock shared by all processes."""
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._now = now
+        self._reading = _read(path)
+
+    def configured(self) -> bool:
+        """Whether any key exists. An expired key counts, and so does a broken file: neither opens a door."""
+        reading = self._current()
+        return bool(reading.records) or reading.problem is not None
+
+    def consumer(self, presented: str) -> Consumer | None:
+        """The owner of this key; None for a wrong, revoked or expired one. Constant time in the secret part."""
+        found = _KEY.fullmatch(presented)
+        if found is None:
+            return None
+        record = self._current().records.get(found[1])
+        matches = hmac.compare_digest(_digest(found[2]), record.sha256 if record else _NO_DIGEST)
+        if record is None or not matches or record.expired(self._now()):
+            return None
+        return Consumer(record.key_id, record.name, record.admin)
+
+    def problem(self) -> str | None:
+        """Why the file cannot be used, for status and doctor; None when it can."""
+        return self._current().problem
+
+    def list(self) -> tuple[KeyRecord, ...]:
+        """All keys, oldest first. Raises BadConfiguration when the file is broken."""
+        return tuple(sorted(self._usable().records.values(), key=lambda record: record.created_at))
+
+    def add(self, name: str, *, expires_at: float | None = None, admin: bool = False) -> str:
+        """Makes a key and returns it: it cannot be shown again. `expires_at` is a Unix time.
+
+        Raises BadConfiguration (no proper name, an expiry in the past, a broken file) or StorageFull.
+        """
+        _refuse_name(name)
+        if expires_at is not None and expires_at <= self._now():
+            raise BadConfiguration(f"cannot add key {name!r}: its expiry has passed already; choose a later one")
+        public, secret = secrets.token_hex(6), secrets.token_hex(32)
+        record = KeyRecord(
+            key_id=public,
+            name=name,
+            admin=admin,
+            sha256=_digest(secret),
+            created_at=self._now(),
+            expires_at=expires_at,
+        )
+        self._change(lambda records: {**records, public: record})
+        return f"roost-{public}-{secret}"
+
+    def revoke(self, key_id: str) -> KeyRecord:
+        """Takes a key away, at once for every running daemon. Raises NotFound naming `roost keys list`."""
+        gone: KeyRecord | None = None
+
+        def without(records: Mapping[str, KeyRecord]) -> dict[str, KeyRecord]:
+            nonlocal gone
+            gone = records.get(key_id)
+            return {kept: record for kept, record in records.items() if kept != key_id}
+
+        self._change(without)
+        if gone is None:
+            raise NotFound(f'cannot revoke key {key_id[:_NAME_CHARACTERS]!r}: there is none; see "roost keys list"')
+        return gone
+
+    def _current(self) -> _Reading:
+        if self._reading.stamp is None or _stamp(self._path) != self._reading.stamp:
+            self._reading = _read(self._path)
+        return self._reading
+
+    def _usable(self) -> _Reading:
+        reading = self._current()
+        if reading.problem is not None:
+            raise BadConfiguration(f"cannot use {self._path}: {reading.problem}; mend it, or remove it to start anew")
+        return reading
+
+    def _change(self, edit: Callable[[Mapping[str, KeyRecord]], Mapping[str, KeyRecord]]) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self._path):
+            self._reading = _read(self._path)
+            before = self._usable().records
+            after = edit(before)
+            if after != before:
+                content = _Content(keys=tuple(after.values()))
+                replace_file(self._path, content.model_dump_json(indent=2).encode() + b"\n", mode=_FILE_MODE)
+        self._reading = _read(self._path)
+
+
+def _read(path: Path) -> _Reading:
+    stamp = _stamp(path)
+    try:
+        data = path.read_bytes()
+        content = _Content.model_validate_json(data)
+    except FileNotFoundError:
+        return _Reading(None, {})
+    except OSError as error:
+        return _Reading(stamp, {}, f"it cannot be read ({error.strerror})")
+    except ValidationError as error:
+        return _Reading(stamp, {}, f"it is not a file of keys ({error.error_count()} mistakes)")
+    return _Reading(stamp, {record.key_id: record for record in content.keys})
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _refuse_name(name: str) -> None:
+    if not name.strip() or not name.isprintable() or len(name) > _NAME_CHARACTERS:
+        raise BadConfiguration(f"cannot add a key: its name must be 1 to {_NAME_CHARACTERS} printable characters")

@@ -1,0 +1,83 @@
+"""What those who wait on a station are told: each waiter gets exactly one answer, whatever happens to the worker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from roost.errors import ConcurrencyLimit, ModelNotResident, RoostError, WorkerFailed
+from roost.workers.lifecycle import State
+from roost.workers.residency import Refusal, Rules
+from roost.workers.station import Place, Station
+
+
+def new_future() -> asyncio.Future[Any]:
+    """A future whose failure may go unread: its waiter may have left before."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
+
+
+def fail_waiting(station: Station, error: RoostError) -> None:
+    for place in station.waiting:
+        if not place.granted.done():
+            place.granted.set_exception(error)
+    station.waiting.clear()
+
+
+def answer_wanted(station: Station, error: RoostError | None) -> None:
+    """Tells those who asked for the load by name that it is there, or why not."""
+    station.wanted_since = None
+    for future in station.wanted_by:
+        if not future.done():
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+    station.wanted_by.clear()
+
+
+def tell_gone(station: Station) -> None:
+    for future in station.gone_waiters:
+        if not future.done():
+            future.set_result(None)
+    station.gone_waiters.clear()
+
+
+def insert_by_priority(station: Station, place: Place) -> None:
+    """Lower priority values first; first come, first served among equals."""
+    behind = (i for i, other in enumerate(station.waiting) if other.entry.priority > place.entry.priority)
+    station.waiting.insert(next(behind, len(station.waiting)), place)
+
+
+def failed_start(station: Station, now: float) -> RoostError | None:
+    """The error of a request for a model that may not be started now; None: it may."""
+    if station.state not in (State.BACKOFF, State.FAILED):
+        return None
+    last = station.last_failure or WorkerFailed(f"cannot load {station.model_id}")
+    if station.state is State.BACKOFF:
+        wait_s = max(1.0, (station.retry_at or now) - now)
+        return type(last)(last.message, retry_after_s=wait_s, should_retry=True)
+    text = f'{last.message}; it failed too often and waits for "roost restart {station.model_id}"'
+    return type(last)(text, should_retry=False)
+
+
+def queue_full(station: Station, most: int) -> ConcurrencyLimit | None:
+    if len(station.running) + len(station.waiting) < most:
+        return None
+    return ConcurrencyLimit(
+        f"cannot queue another request for {station.model_id}: {len(station.running)} run and "
+        f"{len(station.waiting)} wait, {most} is the limit (queue.max_requests); try again shortly",
+        retry_after_s=1,
+    )
+
+
+def not_resident(model_id: str, refusal: Refusal, rules: Rules) -> ModelNotResident:
+    later = refusal.retry_after_s is not None
+    idle = f", not idle for {rules.min_idle_s:g} s yet" if later else ""
+    return ModelNotResident(
+        f'cannot switch to {model_id}: rotation is "{rules.policy.value}" and {refusal.resident} is resident{idle}; '
+        f'run "roost load {model_id}"',
+        retry_after_s=refusal.retry_after_s,
+        should_retry=None if later else False,
+    )

@@ -1,0 +1,96 @@
+"""A worker's output: always drained, redacted, capped on disk (mode 0600), its last lines kept for the error text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+LAST_LINES = 40
+LONGEST_LINE_BYTES = 4096
+
+#: Places where engines are known to print what users wrote; all after the match goes.
+PROMPT_MARKS: tuple[re.Pattern[bytes], ...] = (
+    re.compile(rb"(last[ _]user[^:=]{0,40}[:=]).*", re.IGNORECASE),
+    re.compile(rb"((?:prompt|content|messages|input)(?:_text|_preview)?['\"]?\s*[:=]\s*)['\"\[{].*", re.IGNORECASE),
+)
+
+
+def redact(line: bytes) -> bytes:
+    """The line without prompt text, and without control characters that could play with a terminal."""
+    for mark in PROMPT_MARKS:
+        line = mark.sub(rb"\1 [redacted]", line)
+    return bytes(byte for byte in line if byte >= 32 or byte == 9)
+
+
+class WorkerLog:
+    """Two files of half the cap each: `NAME.log` grows, then becomes `NAME.log.1`. Losing the disk loses log lines,
+    never the worker: its pipe is drained whatever happens here."""
+
+    def __init__(self, path: Path, cap_bytes: int) -> None:
+        self.path = path
+        self._half_bytes = cap_bytes // 2
+        self._file: BinaryIO | None = None
+        self._written_bytes = 0
+        self._rest = b""
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        #: Counts chunks: a sign of life while loading.
+        self.activity = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes raw output as it comes."""
+        self.activity += 1
+        lines = (self._rest + chunk).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > LONGEST_LINE_BYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        self._write([redact(line[:LONGEST_LINE_BYTES]) for line in lines])
+
+    def close(self) -> None:
+        if self._rest:
+            self._write([redact(self._rest)])
+            self._rest = b""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def last_line(self) -> str:
+        """The last line that says something."""
+        return next((line.strip() for line in reversed(self._last) if line.strip()), "")
+
+    def last_lines(self, count: int = 20) -> tuple[str, ...]:
+        return tuple(self._last)[-count:]
+
+    def _write(self, lines: Iterable[bytes]) -> None:
+        kept = list(lines)
+        self._last.extend(line.decode(errors="replace") for line in kept[-LAST_LINES:])
+        data = b"".join(line + b"\n" for line in kept)
+        try:
+            self._open().write(data)
+            self._open().flush()
+        except OSError:  # disk full or gone: the output is still drained
+            return
+        self._written_bytes += len(data)
+        if self._written_bytes >= self._half_bytes:
+            self._rotate()
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            self._file = os.fdopen(descriptor, "ab", buffering=0)
+            self._written_bytes = self.path.stat().st_size
+        return self._file
+
+    def _rotate(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None
+        try:
+            self.path.replace(self.path.with_name(self.path.name + ".1"))
+        except OSError:
+            return

@@ -1,0 +1,75 @@
+"""What the pool is given, and what it derives for one start."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from roost.catalog.spec import ModelSpec, UnavailableModel
+from roost.catalog.types import CatalogView
+from roost.config.paths import Paths
+from roost.config.settings import Knobs, ModelSettings, Settings
+from roost.engines.types import Engine
+from roost.errors import ModelNotFound, ModelUnavailable
+from roost.host.types import Host
+from roost.workers.logs_path import worker_log_name
+from roost.workers.residency import Rules
+from roost.workers.run import RunPaths, StartOrder
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything outside the pool, injected."""
+
+    host: Host
+    catalog: CatalogView
+    paths: Paths
+    settings: Callable[[], Settings]
+    #: The engine that serves a model; raises RoostError.
+    choose_engine: Callable[[ModelSpec, Knobs, ModelSettings], Engine]
+    #: Served beside the resident: the targets of embedding and rerank that no chat role names.
+    is_auxiliary: Callable[[ModelSpec], bool]
+    #: The default role's model and the preloaded ones.
+    is_home: Callable[[str], bool]
+    #: 0 to 1, for the jitter of back-offs.
+    random: Callable[[], float] = field(default=random.random)
+
+
+def find_spec(world: World, model_id: str) -> ModelSpec:
+    """Raises ModelNotFound, ModelUnavailable."""
+    match world.catalog.get(model_id):
+        case None:
+            raise ModelNotFound(f'cannot serve {model_id!r}: no such model here; see "roost models list"')
+        case UnavailableModel(reason=reason):
+            raise ModelUnavailable(f"cannot serve {model_id}: {reason}")
+        case spec:
+            return spec
+
+
+def start_order(world: World, model_id: str, *, warm: bool) -> StartOrder:
+    """The engine and knobs for one start, as the settings say now. Raises RoostError."""
+    spec = find_spec(world, model_id)
+    settings = world.settings()
+    model = settings.models.get(spec.id, ModelSettings())
+    engine = world.choose_engine(spec, settings.knobs(spec.id), model)
+    return StartOrder(spec, engine, settings.knobs(spec.id, engine.name), model, warm)
+
+
+def run_paths(world: World, model_id: str) -> RunPaths:
+    return RunPaths(
+        run_dir=world.paths.run,
+        records=world.paths.run / "workers",
+        log=world.paths.logs / f"{worker_log_name(model_id)}.log",
+        log_cap_bytes=world.settings().log.worker_cap_bytes,
+    )
+
+
+def rules(settings: Settings) -> Rules:
+    return Rules(
+        policy=settings.rotation.policy,
+        min_idle_s=settings.rotation.min_idle_s,
+        min_residency_s=settings.rotation.min_residency_s,
+        max_wait_s=settings.queue.max_wait_s,
+        max_resident=settings.residency.max_resident,
+    )

@@ -1,0 +1,368 @@
+"""One start of one worker, from its command to its last process: it acts and reports facts, the supervisor decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from roost.catalog.digest import header_sha256
+from roost.catalog.spec import ModelSpec
+from roost.config.settings import Knobs, ModelSettings
+from roost.engines.http import worker_http
+from roost.engines.types import Available, Engine, Healthy, LaunchPlan, Loading, Unhealthy, WorkerHttp, WorkerPlace
+from roost.errors import ModelLoadingTimeout, ModelUnavailable, RoostError, WorkerFailed
+from roost.host.types import Host, Usage
+from roost.workers.ends import as_unavailable, exit_text, load_failure, run_stop_command
+from roost.workers.lifecycle import Event
+from roost.workers.logs import WorkerLog
+from roost.workers.places import make_place, remove_place
+from roost.workers.process import StartFailed, WorkerProcess, drain, spawn
+from roost.workers.proof import Mismatch, Proof, changed_file, prove
+from roost.workers.reap import WorkerRecord
+from roost.workers.types import ReadyWorker
+from roost.workers.wedge import RunningView, Window, is_wedged, load_stalled, silent_since
+
+#: Readiness is noticed within this time; one question costs about half a millisecond.
+HEALTH_PERIOD_S = 0.015
+#: Signs of life are sampled so often while loading, and resident memory while ready.
+LIFE_PERIOD_S = 1.0
+USAGE_PERIOD_S = 10.0
+#: After SIGTERM; vllm-mlx needs some seconds to save its cache.
+STOP_GRACE_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StartOrder:
+    """What is to be started."""
+
+    spec: ModelSpec
+    engine: Engine
+    knobs: Knobs
+    model: ModelSettings
+    #: Make one real token before READY (loads that nobody waits for with a request of their own).
+    warm: bool
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a start keeps its files."""
+
+    run_dir: Path
+    records: Path
+    log: Path
+    log_cap_bytes: int
+
+
+Post = Callable[[Event], None]
+
+
+class WorkerRun:
+    """Drives one start. Posts HEALTHY, VERIFIED, UNPROVEN, LOAD_STALLED, WEDGED while it lives; when `main` returns,
+    nothing of it is left: no process, no socket, no folder."""
+
+    def __init__(
+        self, order: StartOrder, host: Host, paths: RunPaths, post: Post, running: Callable[[], Iterable[RunningView]]
+    ) -> None:
+        self.order = order
+        self.ready: ReadyWorker | None = None
+        self.plan: LaunchPlan | None = None
+        self.proof: Proof | None = None
+        self.failure: RoostError | None = None
+        self.fraction: float | None = None
+        self.started_at = time.time()
+        self.ready_at: float | None = None
+        self.usage = Usage(0.0, 0)
+        self.gone = asyncio.Event()
+        self.log = WorkerLog(paths.log, paths.log_cap_bytes)
+        self._host = host
+        self._paths = paths
+        self._post = post
+        self._running = running
+        self._process: WorkerProcess | None = None
+        self._may_prove = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._asked_to_stop = False
+        self._wedged = False
+        state = order.engine.availability()
+        self._version = state.version if isinstance(state, Available) else None
+
+    # What the supervisor may do to it.
+
+    def begin_proof(self) -> None:
+        self._may_prove.set()
+
+    def terminate(self) -> None:
+        """Asks it to end; after the grace its tree is killed."""
+        self._asked_to_stop = True
+        self._stop.set()
+
+    def kill(self) -> None:
+        self._asked_to_stop = True
+        self._stop_now.set()
+        self._stop.set()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def engine_version(self) -> str | None:
+        return self._version
+
+    @property
+    def wedged(self) -> bool:
+        """It was found silent and doing nothing, and is being killed for that."""
+        return self._wedged
+
+    @property
+    def ended_as_asked(self) -> bool:
+        return self._asked_to_stop and not self._wedged
+
+    async def settled(self, timeout_s: float) -> None:
+        """Returns when nothing of it is left, or after the time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.gone.wait()
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.exit_code if self._process else None
+
+    def why_lost(self) -> str:
+        """Why it is not there any more, as far as known."""
+        if self._wedged:
+            return "stalled: no token and no sign of work beyond its deadline"
+        if self._asked_to_stop:
+            return "stopped"
+        if self.exit_code is None:
+            return "its connection broke"
+        return exit_text(self.exit_code)
+
+    # The course of one start.
+
+    async def main(self) -> None:
+        """Returns when nothing of this start is left. Failures are in `failure`, never raised, but for cancellation."""
+        place = make_place(self._paths.run_dir)
+        try:
+            await self._live(place)
+        except (RoostError, StartFailed) as error:
+            self.failure = as_unavailable(self.order.spec.id, error)
+        finally:
+            if self._process:
+                self._process.kill()
+            await asyncio.shield(asyncio.to_thread(remove_place, place, self._paths.records))
+            self.log.close()
+            self.gone.set()
+
+    async def _live(self, place: WorkerPlace) -> None:
+        order = self.order
+        if reason := await asyncio.to_thread(changed_file, order.spec, header_sha256):
+            raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {order.spec.id}"')
+        plan = order.engine.launch(order.spec, order.knobs, order.model, place)
+        self.plan = replace(plan, env={**plan.env, "ROOST_WORKER_NONCE": place.nonce})
+        http = worker_http(plan.endpoint)
+        try:
+            if plan.argv:
+                await self._live_with_process(self.plan, http, place)
+            else:
+                await self._live_without_process(http)
+        finally:
+            await http.session.close()
+
+    async def _live_with_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
+        # The record comes first: a daemon killed in between leaves nothing that the next one cannot find.
+        record = WorkerRecord(place.nonce, self.order.spec.id, None, str(place.home), str(place.socket_path))
+        await asyncio.to_thread(record.write, self._paths.records)
+        high = self.order.knobs.process_priority == "high"
+        process, status, output = await spawn(plan, self._host, high_priority=high)
+        self._process = process
+        async with asyncio.TaskGroup() as group:
+            draining = group.create_task(drain(output, self.log.feed))
+            group.create_task(process.watch(status))
+            helpers = [group.create_task(self._bring_up(http)), group.create_task(self._stop_when_told(process))]
+            await process.gone.wait()
+            for task in helpers:
+                task.cancel()
+            # What the worker said last is the reason of its end; something it detached may hold the pipe for ever.
+            await asyncio.wait([draining], timeout=1.0)
+            draining.cancel()
+        self._conclude(process)
+
+    async def _live_without_process(self, http: WorkerHttp) -> None:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._bring_up(http))
+            await self._stop.wait()
+            task.cancel()
+
+    def _conclude(self, process: WorkerProcess) -> None:
+        """An end that nobody asked for, before READY, is a failed load."""
+        if self.failure or self._asked_to_stop or self.ready is not None:
+            return
+        code = process.exit_code or 0
+        self.failure = load_failure(self.order.spec.id, self.order.engine.name, code, self.log.last_line())
+
+    async def _stop_when_told(self, process: WorkerProcess) -> None:
+        await self._stop.wait()
+        if not self._stop_now.is_set():
+            await self._stop_gently(process)
+        process.kill()
+
+    async def _stop_gently(self, process: WorkerProcess) -> None:
+        stop_argv = self.plan.stop_argv if self.plan else None
+        if stop_argv:
+            await run_stop_command(stop_argv, process.pid, self.plan.env if self.plan else {}, self.log.feed)
+        process.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_GRACE_S):
+                await self._stop_now.wait()
+
+    # From started to ready.
+
+    async def _bring_up(self, http: WorkerHttp) -> None:
+        try:
+            healthy = await self._until_healthy(http)
+            self._post(Event.HEALTHY)
+            await self._may_prove.wait()
+            self.proof = await self._prove()
+            if self.order.warm:
+                await self._warm(http)
+        except RoostError as error:
+            self.failure = as_unavailable(self.order.spec.id, error)
+            self._post(Event.LOAD_STALLED if isinstance(error, ModelLoadingTimeout) else Event.UNPROVEN)
+            return
+        self._become_ready(http, healthy)
+        self._post(Event.VERIFIED)
+        await self._watch_ready(http)
+
+    async def _until_healthy(self, http: WorkerHttp) -> Healthy:
+        life = asyncio.get_running_loop().time()
+        changed_at, last, sampled_at = life, (Usage(0.0, 0), 0), 0.0
+        while True:
+            match await self.order.engine.health(http):
+                case Healthy() as healthy:
+                    return healthy
+                case Unhealthy(reason):
+                    raise WorkerFailed(f"cannot load {self.order.spec.id}: {self.order.engine.name} says: {reason}")
+                case Loading(fraction, _):
+                    self.fraction = fraction
+            now = asyncio.get_running_loop().time()
+            if now - sampled_at >= LIFE_PERIOD_S:
+                sampled_at = now
+                seen = (await asyncio.to_thread(self._measure), self.log.activity)
+                if _moved(last, seen):
+                    changed_at, last = now, seen
+                elif load_stalled(now - changed_at, self.order.knobs.load_deadline_s):
+                    raise self._load_timeout(now - changed_at)
+            await asyncio.sleep(HEALTH_PERIOD_S)
+
+    def _load_timeout(self, silent_s: float) -> ModelLoadingTimeout:
+        return ModelLoadingTimeout(
+            f"cannot load {self.order.spec.id}: {self.order.engine.name} showed no sign of life for {silent_s:.0f} s "
+            f"(engine.load_deadline_s is {self.order.knobs.load_deadline_s:g}); "
+            f'see "roost logs {self.order.spec.id}"',
+            retry_after_s=5,
+        )
+
+    def _measure(self) -> Usage:
+        self.usage = self._host.usage(self._process.tree()) if self._process else Usage(0.0, 0)
+        return self.usage
+
+    async def _prove(self) -> Proof:
+        assert self.plan is not None
+        tree: tuple[int, ...] = ()
+        if self._process:
+            await self._process.identified.wait()
+            tree = await asyncio.to_thread(self._process.tree)
+        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, tree):
+            case Proof() as proof:
+                return proof
+            case Mismatch(reason):
+                raise WorkerFailed(
+                    f"cannot serve {self.order.spec.id}: its worker did not prove its weights: {reason}",
+                    should_retry=False,
+                )
+
+    async def _warm(self, http: WorkerHttp) -> None:
+        assert self.plan is not None
+        try:
+            async with asyncio.timeout(self.order.knobs.load_deadline_s):
+                await self.order.engine.generate_token(http, self.plan.served_name, self.plan.traits.surfaces)
+        except TimeoutError:
+            raise self._load_timeout(self.order.knobs.load_deadline_s) from None
+
+    def _become_ready(self, http: WorkerHttp, healthy: Healthy) -> None:
+        plan, order = self.plan, self.order
+        assert plan is not None
+        known = [tokens for tokens in (plan.context_length, healthy.context_length) if tokens]
+        self.ready_at = time.time()
+        self.fraction = None
+
+        async def count(route: str, body: bytes) -> int | None:
+            return await order.engine.count_prompt_tokens(http, route, body)
+
+        self.ready = ReadyWorker(
+            worker_id=self._paths.log.stem,
+            model_id=order.spec.id,
+            engine=order.engine.name,
+            pid=self.pid,
+            served_name=plan.served_name,
+            session=http.session,
+            base_url=http.base_url,
+            headers=http.headers,
+            traits=plan.traits,
+            spec=order.spec,
+            context_length=min(known, default=None),
+            count_prompt_tokens=count,
+        )
+
+    # While ready.
+
+    async def _watch_ready(self, http: WorkerHttp) -> None:
+        """Samples memory, and watches for a wedge while requests run."""
+        measured_at = 0.0
+        period_s = min(1.0, self.order.knobs.stall_s / 4)
+        while True:
+            now = asyncio.get_running_loop().time()
+            if now - measured_at >= USAGE_PERIOD_S:
+                measured_at = now
+                await asyncio.to_thread(self._measure)
+            if silent_since(self._running(), self.order.knobs.stall_s, now) is not None and await self._is_dead(http):
+                self._wedged = True
+                self._post(Event.WEDGED)
+                return
+            await asyncio.sleep(period_s)
+
+    async def _is_dead(self, http: WorkerHttp) -> bool:
+        """The second signal, over a window of its own: any progress in it and the worker lives."""
+        window_s = min(5.0, self.order.knobs.stall_s / 2)
+        before = await asyncio.to_thread(self._measure)
+        await asyncio.sleep(window_s)
+        now = asyncio.get_running_loop().time()
+        if silent_since(self._running(), self.order.knobs.stall_s, now) is None:
+            return False
+        after = await asyncio.to_thread(self._measure)
+        health = await self.order.engine.health(http)
+        stopped = bool(self.pid and self._host.is_stopped(self.pid))
+        if self._process is None:
+            return not isinstance(health, Healthy)  # not ours: only its own health route can tell
+        return is_wedged(Window(window_s, after.cpu_s - before.cpu_s, stopped, not isinstance(health, Healthy)))
+
+
+def _moved(last: tuple[Usage, int], now: tuple[Usage, int]) -> bool:
+    """Any sign of life between two samples; a little CPU is only the polling."""
+    (before, lines_before), (after, lines_after) = last, now
+    return (
+        after.cpu_s - before.cpu_s > 0.05
+        or after.resident_bytes != before.resident_bytes
+        or after.io_bytes - before.io_bytes > 2**20
+        or lines_after != lines_before
+    )

@@ -1,0 +1,99 @@
+"""The record of one model in the pool: its state, its start, who runs and who waits. Only the supervisor writes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import count
+
+from roost.errors import RoostError
+from roost.workers.lifecycle import COMING, State
+from roost.workers.residency import Kind, ModelView
+from roost.workers.run import WorkerRun
+from roost.workers.types import Entry, ReadyWorker
+from roost.workers.wedge import RunningView
+
+_arrivals = count(1)
+
+
+@dataclass(eq=False)
+class Place:
+    """One request in line for a model, or being served by it."""
+
+    entry: Entry
+    arrived_at: float
+    granted: asyncio.Future[ReadyWorker]
+    arrival: int = field(default_factory=lambda: next(_arrivals))
+    #: Monotonic seconds; set when it was granted.
+    sent_at: float = 0.0
+    last_beat: float | None = None
+    #: The start that serves it.
+    run: WorkerRun | None = None
+    left: bool = False
+
+    def running_view(self) -> RunningView:
+        return RunningView(self.sent_at, self.last_beat, self.entry.prompt_bytes)
+
+
+@dataclass(eq=False)
+class Station:
+    """All that the pool knows of one model."""
+
+    model_id: str
+    kind: Kind
+    state: State = State.STOPPED
+    #: Number of the current or last start; facts of an earlier one are stale.
+    number: int = 0
+    run: WorkerRun | None = None
+    waiting: deque[Place] = field(default_factory=deque)
+    running: set[Place] = field(default_factory=set)
+    #: Times of failed starts in a row.
+    failures: list[float] = field(default_factory=list)
+    retry_at: float | None = None
+    last_failure: RoostError | None = None
+    restarts: int = 0
+    last_active: float = 0.0
+    ready_since: float | None = None
+    #: Somebody asked for it by name: when, and who waits for that.
+    wanted_since: float | None = None
+    wanted_by: list[asyncio.Future[None]] = field(default_factory=list)
+    #: Who waits for it to be gone.
+    gone_waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    #: Asked to go by a person: what waits is answered, not served by another start.
+    unloading: bool = False
+    #: A restart was asked for: start again once it is gone.
+    restart: bool = False
+    drain_deadline: float | None = None
+
+    @property
+    def concurrency(self) -> int:
+        return self.run.plan.concurrency if self.run and self.run.plan else 1
+
+    def position(self, place: Place) -> int | None:
+        """1 = next; None when it does not wait."""
+        try:
+            return self.waiting.index(place) + 1
+        except ValueError:
+            return None
+
+    def view(self, *, pinned: bool) -> ModelView:
+        """What the pure plan sees."""
+        return ModelView(
+            model_id=self.model_id,
+            state=self.state,
+            kind=self.kind,
+            running=len(self.running),
+            waiting=tuple(place.arrived_at for place in self.waiting),
+            priority=min((place.entry.priority for place in self.waiting), default=0),
+            concurrency=self.concurrency,
+            ready_since=self.ready_since,
+            last_active=self.last_active,
+            pinned=pinned,
+            idle_ttl_s=self.run.order.knobs.idle_ttl_s if self.run else 0.0,
+            wanted_since=self.wanted_since,
+        )
+
+    @property
+    def coming(self) -> bool:
+        return self.state in COMING

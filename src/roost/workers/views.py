@@ -1,0 +1,58 @@
+"""One worker as status shows it: read from its station, changing nothing."""
+
+from __future__ import annotations
+
+import time
+
+from roost.workers.lifecycle import State
+from roost.workers.logs_path import worker_log_name
+from roost.workers.station import Station
+from roost.workers.types import WorkerView
+
+
+def worker_view(station: Station, now: float) -> WorkerView:
+    run = station.run
+    plan = run.plan if run else None
+    failure = station.last_failure
+    alive = run is not None and not run.gone.is_set()
+    return WorkerView(
+        worker_id=worker_log_name(station.model_id),
+        model_id=station.model_id,
+        engine=run.order.engine.name if run else "",
+        engine_version=_version(station),
+        state=_shown_state(station),
+        pid=run.pid if run and alive else None,
+        started_at=run.started_at if run and alive else None,
+        ready_at=run.ready_at if run and alive else None,
+        expires_at=_expires_at(station, now),
+        grade=run.proof.grade if run and run.proof and alive else None,
+        fingerprint=run.order.spec.fingerprint if run else "",
+        context_length=run.ready.context_length if run and run.ready else (plan.context_length if plan else None),
+        concurrency=station.concurrency,
+        running=len(station.running),
+        queued=len(station.waiting),
+        restarts=station.restarts,
+        resident_bytes=run.usage.resident_bytes if run and alive and run.usage.resident_bytes else None,
+        kind=station.kind.value,
+        problem=failure.message if failure else None,
+        mend=f"roost logs {station.model_id}" if failure else None,
+        command=(plan.shown or plan.argv) if plan else (),
+        proof=run.proof.text if run and run.proof and alive else None,
+    )
+
+
+def _shown_state(station: Station) -> str:
+    return "queued" if station.state is State.STOPPED and station.waiting else station.state.value
+
+
+def _expires_at(station: Station, now: float) -> float | None:
+    """Unix time at which it goes if nobody asks for it."""
+    run = station.run
+    ttl_s = run.order.knobs.idle_ttl_s if run else 0.0
+    if not ttl_s or station.state is not State.READY or station.running or station.waiting:
+        return None
+    return time.time() + max(0.0, station.last_active + ttl_s - now)
+
+
+def _version(station: Station) -> str | None:
+    return station.run.engine_version if station.run else None

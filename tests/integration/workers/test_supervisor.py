@@ -1,0 +1,300 @@
+"""The pool over real processes, real sockets, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from roost.errors import (
+    ConcurrencyLimit,
+    ModelLoading,
+    ModelLoadingTimeout,
+    ModelNotFound,
+    ModelNotResident,
+    ShuttingDown,
+    WorkerFailed,
+)
+from roost.testing.wait import until
+from roost.workers.types import Phase, ReadyWorker
+from tests.integration.workers.conftest import MakeBench
+
+
+async def chat(worker: ReadyWorker, **behaviour: Any) -> tuple[int, bytes]:
+    body = {"model": worker.served_name, "messages": [{"role": "user", "content": "hi"}], "x_stand_in": behaviour}
+    async with worker.session.post(f"{worker.base_url}/v1/chat/completions", json=body) as response:
+        return response.status, await response.read()
+
+
+def gone(pid: int | None) -> bool:
+    return pid is not None and not psutil.pid_exists(pid)
+
+
+async def test_a_request_starts_the_worker_and_is_answered(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        ticket, worker = await bench.ready("a")
+        status, body = await chat(worker)
+        ticket.leave()
+        assert status == 200 and b'"model": "a"' in body
+        (view,) = bench.pool.views()
+        assert (view.state, view.grade, view.running) == ("ready", "cmdline", 0)
+
+
+async def test_a_herd_of_two_hundred_starts_one_worker(make_bench: MakeBench) -> None:
+    async with make_bench(settings={"queue": {"max_requests": 500}}) as bench:
+        tickets = [bench.enter("a") for _ in range(200)]
+        served = 0
+
+        async def one(ticket: Any) -> None:
+            nonlocal served
+            await ticket.worker()
+            served += 1
+            ticket.leave()
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(one(ticket) for ticket in tickets))
+        assert served == 200
+        assert len(list((bench.folder / "state/run/workers").iterdir())) == 1
+
+
+async def test_an_unknown_model_starts_nothing(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        with pytest.raises(ModelNotFound):
+            bench.enter("aa")
+        assert bench.pool.views() == ()
+
+
+async def test_a_worker_killed_before_its_first_byte_is_replaced_and_the_request_retried(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        ticket, worker = await bench.ready("a")
+        with pytest.raises(aiohttp.ClientError):
+            await chat(worker, die_after_tokens=0)
+        assert await ticket.failed(ConnectionResetError())
+        second = await ticket.worker()
+        assert second.pid != worker.pid
+        assert (await chat(second))[0] == 200
+        ticket.leave()
+
+
+async def test_waiters_wait_when_a_ready_worker_dies(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        bench.engine.concurrency = 1
+        first, worker = await bench.ready("a")
+        second = bench.enter("a")
+        assert worker.pid
+        os.kill(worker.pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            assert (await second.worker()).pid != worker.pid
+        assert "SIGKILL" in first.why_lost()
+        first.leave()
+        second.leave()
+
+
+async def test_an_exit_while_loading_answers_its_waiters_at_once_with_the_reason(make_bench: MakeBench) -> None:
+    async with make_bench(flags={"a": ("--load-fails", "no such tensor: blk.0", "--exit-code", "3")}) as bench:
+        ticket = bench.enter("a")
+        with pytest.raises(WorkerFailed) as caught:
+            await ticket.worker()
+        assert "code 3" in caught.value.message and "no such tensor: blk.0" in caught.value.message
+        ticket.leave()
+
+
+async def test_a_second_failure_in_a_row_backs_off_without_a_start(make_bench: MakeBench) -> None:
+    async with make_bench(flags={"a": ("--exit-at-start",)}) as bench:
+        for _ in range(2):
+            ticket = bench.enter("a")
+            with pytest.raises(WorkerFailed):
+                await ticket.worker()
+            ticket.leave()
+            await until(lambda: bench.state("a") in ("stopped", "backoff"))
+        with pytest.raises(WorkerFailed) as caught:
+            bench.enter("a")
+        assert caught.value.retry_after_s and caught.value.should_retry
+        assert bench.state("a") == "backoff"
+
+
+async def test_too_many_failures_wait_for_a_person(make_bench: MakeBench) -> None:
+    async with make_bench(flags={"a": ("--exit-at-start",)}) as bench:
+        for _ in range(5):
+            with pytest.raises(WorkerFailed):
+                await bench.pool.load("a")
+        assert bench.state("a") in ("stopped", "backoff")  # a person's own tries start the count anew
+        bench.pool._stations["a"].failures[:] = [bench.pool.now()] * 4
+        await until(lambda: bench.state("a") == "stopped", timeout_s=5)
+        ticket = bench.enter("a")
+        with pytest.raises(WorkerFailed):
+            await ticket.worker()
+        await until(lambda: bench.state("a") == "failed")
+        with pytest.raises(WorkerFailed) as caught:
+            bench.enter("a")
+        assert caught.value.should_retry is False and "roost restart a" in caught.value.message
+        bench.engine.flags.clear()
+        await bench.pool.restart("a")
+        assert bench.state("a") == "ready"
+
+
+async def test_a_swap_waits_for_running_requests_and_never_cuts_them(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        first, worker = await bench.ready("a")
+        answer = asyncio.gather(chat(worker, tokens=20, token_delay_s=0.1))
+        other = bench.enter("b")
+        await until(lambda: bench.state("a") == "draining", timeout_s=5)
+        status, _ = (await answer)[0]
+        assert status == 200 and bench.state("a") == "draining"
+        first.leave()
+        async with asyncio.timeout(10):
+            assert (await other.worker()).model_id == "b"
+        assert gone(worker.pid)
+        other.leave()
+
+
+async def test_a_request_that_leaves_the_queue_never_starts_its_model(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        first, _ = await bench.ready("a")
+        other = bench.enter("b")
+        assert other.progress().phase is Phase.QUEUED and other.progress().position == 1
+        other.leave()
+        first.leave()
+        await asyncio.gather(bench.pool.unload("a"))
+        assert bench.state("b") in ("unknown", "stopped") and bench.pool._stations["b"].number == 0
+
+
+async def test_a_worker_held_by_sigstop_is_killed_and_its_request_told(make_bench: MakeBench) -> None:
+    async with make_bench(settings={"engine": {"stall_s": 0.8}}) as bench:
+        ticket, worker = await bench.ready("a")
+        assert worker.pid
+        os.kill(worker.pid, signal.SIGSTOP)
+        with pytest.raises(aiohttp.ClientError):
+            async with asyncio.timeout(15):
+                await chat(worker)
+        assert ticket.why_lost().startswith("stalled")
+        assert not await ticket.failed(ConnectionResetError())
+        ticket.leave()
+        again, fresh = await bench.ready("a")
+        assert fresh.pid != worker.pid
+        again.leave()
+
+
+async def test_a_busy_silent_worker_lives(make_bench: MakeBench) -> None:
+    """A long prefill gives no token for a while; it works, so it is left alone."""
+    async with make_bench(settings={"engine": {"stall_s": 0.4}}) as bench:
+        ticket, worker = await bench.ready("a")
+        status, _ = await chat(worker, busy_s=2.5)
+        assert status == 200
+        ticket.leave()
+        assert bench.state("a") == "ready" and bench.pool._stations["a"].number == 1
+
+
+async def test_a_worker_that_ignores_sigterm_is_killed_with_its_grandchild(make_bench: MakeBench) -> None:
+    async with make_bench(flags={"a": ("--ignore-term", "--fork-grandchild")}) as bench:
+        ticket, worker = await bench.ready("a")
+        assert worker.pid
+        family = [process.pid for process in psutil.Process(worker.pid).children(recursive=True)]
+        assert family
+        ticket.leave()
+        await bench.pool.close(0)
+        assert all(gone(pid) for pid in (worker.pid, *family))
+
+
+async def test_a_load_without_a_sign_of_life_is_given_up(make_bench: MakeBench) -> None:
+    async with make_bench(flags={"a": ("--never-listens",)}, settings={"engine": {"load_deadline_s": 1.5}}) as bench:
+        ticket = bench.enter("a")
+        with pytest.raises(ModelLoadingTimeout):
+            async with asyncio.timeout(20):
+                await ticket.worker()
+        ticket.leave()
+
+
+async def test_never_answers_at_once_and_names_the_resident(make_bench: MakeBench) -> None:
+    async with make_bench(settings={"rotation": {"policy": "never"}}) as bench:
+        first, _ = await bench.ready("a")
+        with pytest.raises(ModelNotResident) as caught:
+            bench.enter("b")
+        assert caught.value.should_retry is False and "a is resident" in caught.value.message
+        first.leave()
+
+
+async def test_idle_says_when_to_come_again(make_bench: MakeBench) -> None:
+    async with make_bench(settings={"rotation": {"policy": "idle", "min_idle_s": 30}}) as bench:
+        first, _ = await bench.ready("a")
+        first.leave()
+        with pytest.raises(ModelNotResident) as caught:
+            bench.enter("b")
+        assert caught.value.retry_after_s and 25 < caught.value.retry_after_s <= 30
+
+
+async def test_the_queue_is_bounded(make_bench: MakeBench) -> None:
+    async with make_bench(settings={"queue": {"max_requests": 2}}) as bench:
+        tickets = [bench.enter("a"), bench.enter("a")]
+        with pytest.raises(ConcurrencyLimit):
+            bench.enter("a")
+        for ticket in tickets:
+            ticket.leave()
+        bench.enter("a").leave()
+
+
+async def test_who_does_not_want_to_wait_is_told_that_it_loads(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        with pytest.raises(ModelLoading):
+            bench.enter("a", wait_for_load=False)
+        await until(lambda: bench.state("a") == "ready")
+        bench.enter("a", wait_for_load=False).leave()
+
+
+async def test_an_idle_model_is_unloaded_after_its_time(make_bench: MakeBench) -> None:
+    async with make_bench(settings={"engine": {"idle_ttl_s": 0.3}}) as bench:
+        ticket, worker = await bench.ready("a")
+        ticket.leave()
+        await until(lambda: bench.state("a") == "stopped")
+        assert gone(worker.pid)
+
+
+async def test_an_auxiliary_worker_stands_beside_the_resident(make_bench: MakeBench) -> None:
+    async with make_bench("a", "e", auxiliary=["e"], settings={"rotation": {"policy": "never"}}) as bench:
+        first, _ = await bench.ready("a")
+        second, _ = await bench.ready("e")
+        assert (bench.state("a"), bench.state("e")) == ("ready", "ready")
+        first.leave()
+        second.leave()
+
+
+async def test_closing_refuses_the_new_answers_the_waiting_and_drains_the_running(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        running, worker = await bench.ready("a")
+        waiting = bench.enter("b")
+        async with asyncio.TaskGroup() as group:
+            closing = group.create_task(bench.pool.close(5.0))
+            with pytest.raises(ShuttingDown):
+                await waiting.worker()
+            with pytest.raises(ShuttingDown):
+                bench.enter("a")
+            assert (await chat(worker))[0] == 200
+            assert not closing.done()
+            running.leave()
+            waiting.leave()
+        assert gone(worker.pid)
+
+
+async def test_nothing_is_left_on_disk_but_the_log(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        ticket, _ = await bench.ready("a")
+        ticket.leave()
+        await bench.pool.unload("a")
+        left = [path.name for path in (bench.folder / "state/run").rglob("*") if path.is_file() or path.is_socket()]
+        assert left == []
+
+
+async def test_ten_thousand_cancelled_requests_leave_no_trace(make_bench: MakeBench) -> None:
+    async with make_bench(settings={"queue": {"max_requests": 100_000}}) as bench:
+        first, _ = await bench.ready("a")
+        tickets = [bench.enter("b") for _ in range(10_000)]
+        for ticket in reversed(tickets):
+            ticket.leave()
+        station = bench.pool._stations["b"]
+        assert (len(station.waiting), len(station.running), station.number) == (0, 0, 0)
+        first.leave()

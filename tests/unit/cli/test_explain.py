@@ -1,0 +1,63 @@
+"""`explain` tells the way of a request stop by stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from roost.api import StatusReport
+from roost.cli.explain import explain_steps, resolved_model
+from tests.unit.cli.reports import role, status, worker
+
+SMOL = "SmolLM2-135M-Instruct-Q4_1"
+
+
+def steps(name: str, report: StatusReport, entry: dict[str, Any] | None = None) -> str:
+    return "\n".join(explain_steps(name, report, entry))
+
+
+def test_a_role_with_an_entry_names_the_file() -> None:
+    assert f"registry.json points it at {SMOL}" in steps("default", status())
+
+
+def test_a_role_without_an_entry_means_default() -> None:
+    assert f"so it means what default means: {SMOL}" in steps("coding", status())
+
+
+def test_an_auxiliary_role_without_an_entry_never_falls_back() -> None:
+    report = status(roles=(role("embedding", resolves_to=None, state="unknown", reachable=False),))
+    assert resolved_model("embedding", report, None) is None
+    assert '404 model_not_found; run "roost use embedding ID"' in steps("embedding", report)
+
+
+def test_a_resident_model_shows_its_worker_and_proof() -> None:
+    text = steps("default", status())
+    assert "is ready in worker smol-1: llama.cpp 2026.10, pid 4242" in text
+    assert "its weights are proven: maps 1 of 1 weight files" in text
+
+
+@pytest.mark.parametrize("policy", ["never", "idle", "always"])
+def test_a_model_that_is_not_resident_meets_the_rotation_policy(policy: str) -> None:
+    report = status(rotation_policy=policy, roles=(role("oss", resolves_to="big", state="on-disk"),))
+    assert f'rotation is "{policy}"' in steps("oss", report)
+
+
+def test_a_note_of_the_daemon_is_told_as_it_is() -> None:
+    report = status(roles=(role("oss", resolves_to="big", state="on-disk", note="takes the place of smol"),))
+    assert steps("oss", report).endswith("takes the place of smol")
+
+
+def test_with_nothing_resident_a_request_loads_it() -> None:
+    report = status(workers=(), roles=(role("oss", resolves_to="big", state="on-disk"),))
+    assert steps("oss", report).endswith("nothing is resident: a request for it loads it")
+
+
+def test_a_physical_id_answers_for_itself() -> None:
+    entry = {"id": SMOL, "roost": {"kind": "model", "resolves_to": SMOL}}
+    assert steps(SMOL, status(), entry).startswith(f'"{SMOL}" is a model id; exactly it answers')
+
+
+def test_an_alias_names_its_model() -> None:
+    entry = {"id": "small", "roost": {"kind": "model", "resolves_to": SMOL}}
+    assert steps("small", status(workers=(worker(),)), entry).startswith(f'"small" is an alias of {SMOL}')

@@ -1,0 +1,94 @@
+"""`roost status` as text."""
+
+from __future__ import annotations
+
+from roost.api import Problem, StatusReport
+from roost.cli.output import Paint
+from roost.cli.status_text import status_lines
+from tests.unit.cli.reports import NOW, role, status, worker
+
+PLAIN = Paint(enabled=False)
+
+
+def text_of(report: StatusReport) -> str:
+    return "\n".join(status_lines(report, NOW, PLAIN))
+
+
+def test_problems_come_first_and_errors_before_warnings() -> None:
+    problems = (
+        Problem(severity="warning", text="role oss cannot be reached", mend="roost load X"),
+        Problem(severity="error", text="registry.json line 3 column 5: expecting a comma", mend="roost config check"),
+    )
+    lines = status_lines(status(problems=problems), NOW, PLAIN)
+    assert lines[:4] == [
+        "error: registry.json line 3 column 5: expecting a comma",
+        "  mend: roost config check",
+        "warning: role oss cannot be reached",
+        "  mend: roost load X",
+    ]
+
+
+def test_a_healthy_daemon_begins_with_its_endpoint() -> None:
+    assert status_lines(status(), NOW, PLAIN)[0] == "endpoint   http://127.0.0.1:11434/v1"
+
+
+def test_the_resident_shows_identity_proof_memory_and_time() -> None:
+    text = text_of(status())
+    for piece in (
+        "fingerprint b179c9523d0e",
+        "ready, proven",
+        "llama.cpp 2026.10, pid 4242, Q4_1, context 8,192",
+        "210 MB resident, estimate 97 MB; up 3 min 10 s, stays",
+        "1 running, 2 queued, 4 at once",
+    ):
+        assert piece in text
+
+
+def test_only_twelve_digits_of_a_fingerprint_are_shown() -> None:
+    assert "b179c9523d0e6" not in text_of(status())
+
+
+def test_an_idle_ttl_says_when_it_ends() -> None:
+    assert "unloads in 5 min if idle" in text_of(status(workers=(worker(expires_at=NOW + 300),)))
+
+
+def test_a_failed_worker_says_why_and_what_mends_it() -> None:
+    failed = worker(state="failed", pid=None, problem="exit code 1: no such file", mend="roost models verify X")
+    assert 'problem: exit code 1: no such file; run "roost models verify X"' in text_of(status(workers=(failed,)))
+
+
+def test_nothing_resident_is_said() -> None:
+    assert "nothing is loaded" in text_of(status(workers=()))
+
+
+def test_a_role_says_whether_it_can_be_reached_and_why_not() -> None:
+    unreachable = role("oss", resolves_to="big", state="on-disk", reachable=False, note="rotation is never")
+    line = next(line for line in text_of(status(roles=(unreachable,))).splitlines() if "oss" in line)
+    assert line.split() == ["oss", "big", "on-disk,", "unreachable:", "rotation", "is", "never"]
+
+
+def test_a_role_without_an_entry_says_that_it_means_default() -> None:
+    assert "resident, as default" in text_of(status())
+
+
+def test_speed_of_the_last_minute_is_shown() -> None:
+    text = text_of(status())
+    assert "12 in the last minute, 1 failed" in text
+    assert "first token p50 0.21 s, p95 0.40 s" in text
+    assert "decode 45.2 tok/s; 63 % of prompt tokens from cache" in text
+
+
+def test_a_draining_daemon_says_so() -> None:
+    assert "draining: no new requests are taken" in text_of(status(draining=True))
+
+
+def test_a_usual_report_fits_into_eighty_columns() -> None:
+    assert max(len(line) for line in status_lines(status(), NOW, PLAIN)) <= 80
+
+
+def test_colour_changes_no_word() -> None:
+    import re
+
+    coloured = "\n".join(status_lines(status(), NOW, Paint(enabled=True)))
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == text_of(status())

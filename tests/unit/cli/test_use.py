@@ -1,0 +1,90 @@
+"""`use` takes exactly what was named, or says what is near."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost.catalog.spec import ModelFormat, ModelSpec, Source, SourceKind, UnavailableModel
+from roost.cli.use import check_fit, check_role, find_model, reachable, running_sentence
+from roost.config.settings import RoleSettings
+from roost.errors import ModelNotFound, ModelUnavailable, Refused
+from tests.unit.cli.reports import role
+
+FILE = Source(kind=SourceKind.FILE, location="/m/smol.gguf")
+
+
+def spec(model_id: str, *capabilities: str) -> ModelSpec:
+    return ModelSpec.model_validate(
+        {
+            "id": model_id,
+            "format": ModelFormat.GGUF,
+            "path": Path("/m/smol.gguf"),
+            "source": FILE,
+            "capabilities": frozenset(capabilities or ("chat", "completion")),
+        }
+    )
+
+
+def test_the_exact_id_is_found() -> None:
+    assert find_model("a", [spec("a"), spec("ab")]).id == "a"
+
+
+def test_a_prefix_of_one_id_is_suggested_and_not_taken() -> None:
+    with pytest.raises(ModelNotFound, match='did you mean "SmolLM2-135M"') as caught:
+        find_model("smol", [spec("SmolLM2-135M")])
+    assert "nothing was written" in caught.value.message
+
+
+def test_an_id_in_other_letters_is_not_taken() -> None:
+    with pytest.raises(ModelNotFound):
+        find_model("smollm2-135m", [spec("SmolLM2-135M")])
+
+
+@pytest.mark.parametrize("name", ["default", "coding", "rerank", "my-role", "team.a_1"])
+def test_known_and_new_roles_pass(name: str) -> None:
+    check_role(name, ["my-role"])
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "x" * 65, "a@b"])
+def test_what_cannot_be_a_role_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="cannot be a role"):
+        check_role(name, [])
+
+
+def test_a_slip_of_a_known_role_is_refused_with_the_right_one() -> None:
+    with pytest.raises(Refused, match='did you mean "coding"'):
+        check_role("codng", [])
+
+
+def test_a_role_that_requires_tools_refuses_a_model_without() -> None:
+    with pytest.raises(Refused, match="requires tools"):
+        check_fit("coding", spec("a"), RoleSettings(requires=("tools",)))
+
+
+def test_a_model_that_has_what_the_role_requires_passes() -> None:
+    check_fit("coding", spec("a", "chat", "tools"), RoleSettings(requires=("tools",)))
+
+
+def test_rerank_needs_a_reranker() -> None:
+    with pytest.raises(Refused, match="requires rerank"):
+        check_fit("rerank", spec("a"), None)
+
+
+def test_embedding_takes_a_chat_model() -> None:
+    check_fit("embedding", spec("a"), None)
+
+
+def test_an_unavailable_model_says_why() -> None:
+    with pytest.raises(ModelUnavailable, match="volume not mounted"):
+        reachable(UnavailableModel(id="a", reason="volume not mounted: /Volumes/X", source=FILE))
+
+
+@pytest.mark.parametrize("policy", ["never", "idle", "always"])
+def test_the_next_step_names_the_policy(policy: str) -> None:
+    assert f'rotation is "{policy}"' in running_sentence(policy, None)
+
+
+def test_the_daemons_own_word_wins() -> None:
+    assert running_sentence("idle", role("coding", note="takes the place of X")).endswith("takes the place of X")

@@ -1,0 +1,150 @@
+"""What a name means, and what an error about a name says."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from roost.config.settings import ModelSettings
+from roost.errors import ModelNotFound
+from roost.registry.resolve import aliases_of, all_roles, resolve
+from roost.registry.types import CHAT_ROLES, Registry, Resolution
+
+KNOWN = ("org/coder-30b", "org/small-4b", "org/embed", "odd@name")
+REGISTRY = Registry(
+    roles={
+        "default": "org/small-4b",
+        "coding": "org/coder-30b",
+        "review": "org/coder-30b@here",
+        "far": "org/coder-30b@basement",
+        "gone": "org/gone-9b",
+        "odd": "odd@name",
+    }
+)
+
+
+def meaning(name: str, registry: Registry = REGISTRY) -> Resolution:
+    return resolve(
+        name, registry, known=KNOWN, known_ids=KNOWN, aliases={"gpt-4": "org/small-4b", "x": "lost"}, local_node="here"
+    )
+
+
+def refusal(name: str, registry: Registry = REGISTRY) -> str:
+    with pytest.raises(ModelNotFound) as caught:
+        meaning(name, registry)
+    assert caught.value.param == "model"
+    assert (caught.value.status, caught.value.code) == (404, "model_not_found")
+    return caught.value.message
+
+
+def test_a_role_means_its_model() -> None:
+    assert meaning("coding") == Resolution("coding", "org/coder-30b", None, "coding")
+
+
+def test_a_physical_id_means_itself() -> None:
+    assert meaning("org/embed") == Resolution("org/embed", "org/embed", None, None)
+
+
+def test_an_alias_means_its_model() -> None:
+    assert meaning("gpt-4") == Resolution("gpt-4", "org/small-4b", None, None, alias="gpt-4")
+
+
+def test_a_role_of_the_user_counts() -> None:
+    assert meaning("review") == Resolution("review", "org/coder-30b", "here", "review")
+
+
+@pytest.mark.parametrize("role", [role for role in CHAT_ROLES if role not in REGISTRY.roles])
+def test_a_chat_role_without_entry_means_what_default_means(role: str) -> None:
+    assert meaning(role) == Resolution(role, "org/small-4b", None, role, via_default=True)
+
+
+def test_a_role_wins_over_an_id_and_an_id_over_an_alias() -> None:
+    registry = Registry(roles={"org/embed": "org/small-4b"})
+    assert meaning("org/embed", registry).model_id == "org/small-4b"
+    found = resolve("a", Registry(), known={"a", "b"}, aliases={"a": "b"}, local_node="here")
+    assert found.model_id == "a"
+
+
+def test_a_name_at_this_node_is_served_here() -> None:
+    assert meaning("org/embed@here") == Resolution("org/embed@here", "org/embed", "here", None)
+    assert meaning("coding@here") == Resolution("coding@here", "org/coder-30b", "here", "coding")
+    assert meaning("gpt-4@here").alias == "gpt-4"
+
+
+def test_an_id_that_holds_an_at_sign_is_itself() -> None:
+    assert meaning("odd@name") == Resolution("odd@name", "odd@name", None, None)
+    assert meaning("odd").model_id == "odd@name"
+
+
+def test_another_node_is_named_and_nothing_served_instead() -> None:
+    for name in ("org/embed@basement", "coding@basement", "far"):
+        message = refusal(name)
+        assert "'basement'" in message
+        assert "this node (here)" in message
+
+
+def test_a_typo_names_the_nearest_role_with_its_model() -> None:
+    assert refusal("codng") == (
+        "cannot serve 'codng': no node has it, nothing was substituted; nearest role coding → org/coder-30b; "
+        'see "roost models"'
+    )
+
+
+def test_an_id_nearly_right_names_the_role_that_uses_it() -> None:
+    assert "nearest role coding → org/coder-30b" in refusal("coder-30B")
+    assert "nearest model org/embed" in refusal("org/embedd")
+
+
+def test_a_name_near_nothing_is_told_what_default_is() -> None:
+    assert "role default is org/small-4b" in refusal("zzzzzzzzzz")
+    assert refusal("zzzzzzzzzz", Registry()).count("role") == 0
+
+
+@pytest.mark.parametrize("role", ["embedding", "rerank"])
+def test_an_auxiliary_role_without_entry_never_falls_back(role: str) -> None:
+    message = refusal(role)
+    assert f'run "roost use {role} ID"' in message
+    assert "org/small-4b" not in message
+
+
+def test_default_without_entry_names_its_mend() -> None:
+    assert 'run "roost use default ID"' in refusal("default", Registry())
+    message = refusal("coding", Registry())
+    assert "neither role coding nor role default has a model" in message
+    assert 'run "roost use default ID"' in message
+
+
+def test_a_role_whose_model_nobody_has_is_not_substituted() -> None:
+    message = refusal("gone")
+    assert "role gone is 'org/gone-9b', which no node has, nothing was substituted" in message
+    assert "roost models add org/gone-9b" in message
+    assert "role default is" in refusal("oss", Registry(roles={"default": "org/nope"}))
+
+
+def test_an_alias_of_a_model_that_is_gone_is_not_found() -> None:
+    refusal("x")
+
+
+@pytest.mark.parametrize("name", ["", "@", "@here", "a@", "org/embed@", "\n", "a" * 5_000_000])
+def test_strange_names_are_refused_briefly(name: str) -> None:
+    message = refusal(name)
+    assert len(message) < 400
+    assert message.isprintable()
+
+
+def test_the_ids_are_walked_only_for_a_name_that_is_not_found() -> None:
+    def ids() -> Iterator[str]:
+        raise AssertionError("walked")
+        yield ""
+
+    assert resolve("a", Registry(), known={"a"}, known_ids=ids(), local_node="here").model_id == "a"
+
+
+def test_the_first_of_two_owners_keeps_an_alias() -> None:
+    models = {"a": ModelSettings(aliases=("x", "y")), "b": ModelSettings(aliases=("y",))}
+    assert aliases_of(models) == {"x": "a", "y": "a"}
+
+
+def test_all_roles_are_the_fixed_ones_and_the_users_own() -> None:
+    roles = all_roles(REGISTRY)
+    assert roles[:9] == (*CHAT_ROLES, "embedding", "rerank")
+    assert set(roles[9:]) == {"review", "far", "gone", "odd"}
