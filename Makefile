@@ -27,7 +27,7 @@ help:
 	@echo "make bench          the speed comparisons of benchmarks/ (a quiet machine, please)"
 	@echo "make wheel          build the wheel into dist/"
 	@echo "make docs           write the generated pages of docs/ anew"
-	@echo "make lock           resolve requirements/*.txt anew"
+	@echo "make lock           resolve requirements/*.txt and the engines' locks anew"
 
 run: $(RUN_STAMP)
 	@exec $(ROOST) up $(if $(PORT),--port $(PORT))
@@ -50,7 +50,7 @@ $(TEST_STAMP): requirements/test.txt pyproject.toml $(RUN_STAMP)
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "cannot install roost: it needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1 | head -n 1`;" \
-	    "name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    "name another one, as in: make run PYTHON=python3.12" >&2; \
 	  exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
@@ -91,16 +91,17 @@ docs: $(TEST_STAMP)
 	$(BIN)/python -m roost.config.reference > docs/reference/settings.md
 	$(BIN)/python -m roost.cli.reference > docs/reference/cli.md
 
-# pip-tools has an environment of its own: what it needs is no part of roost.
+# The resolvers have an environment of their own: what they need is no part of roost.
 PIP_COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
   --build-deps-for editable --build-deps-for wheel --extra llama --extra hub
 
 lock:
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2 uv==0.13.9
 	$(PIP_COMPILE) --output-file requirements/run.txt pyproject.toml
 	$(PIP_COMPILE) --extra test --output-file requirements/test.txt pyproject.toml
+	PATH="$(CURDIR)/build/lock/bin:$$PATH" $(PYTHON) scripts/lock_engines.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

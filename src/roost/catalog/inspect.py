@@ -23,7 +23,7 @@ _ANSWER_LIMIT_BYTES = 16 * 2**20
 
 #: -I and -S: no user folder, no environment variable, no .pth file of anybody runs in the process that reads hostile
 #: bytes. The package's place is given, because without site nothing is found.
-_BOOTSTRAP = (
+BOOTSTRAP = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from roost.catalog.inspector import main; sys.exit(main(sys.argv[2:]))"
 )
@@ -31,9 +31,12 @@ _PACKAGE_ROOT = Path(inspector.__file__).parents[2]
 _FACTS = TypeAdapter(Facts)
 
 
-def inspect_model(path: Path, timeout_s: float = TIMEOUT_S) -> Facts:
-    """Facts of a GGUF file or safetensors folder. Raises ModelRefused with the reason, for anything at all."""
-    answer = _ask_inspector(path, timeout_s)
+def inspect_model(path: Path, timeout_s: float = TIMEOUT_S, program: str = BOOTSTRAP) -> Facts:
+    """Facts of a GGUF file or safetensors folder. Raises ModelRefused with the reason, for anything at all.
+
+    `program`: what the process runs, given the package's place and the path.
+    """
+    answer = _ask_inspector(path, timeout_s, program)
     if refused := answer.get("refused"):
         raise ModelRefused(str(refused))
     return parse_facts(answer.get("facts"), path)
@@ -73,8 +76,8 @@ def file_stamp(path: Path) -> str:
     return f"{path}:{status.st_size}:{status.st_mtime_ns}:{status.st_dev}:{status.st_ino}"
 
 
-def _ask_inspector(path: Path, timeout_s: float) -> dict[str, Any]:
-    command = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(_PACKAGE_ROOT), str(path.absolute())]
+def _ask_inspector(path: Path, timeout_s: float, program: str) -> dict[str, Any]:
+    command = [sys.executable, "-I", "-S", "-c", program, str(_PACKAGE_ROOT), str(path.absolute())]
     try:
         done = subprocess.run(
             command, env={}, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False

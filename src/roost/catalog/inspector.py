@@ -31,7 +31,7 @@ _LIMITS = (
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 with an answer, whatever it says; anything else means that the header broke the reader."""
-    _limit_resources()
+    limit_resources()
     sys.stdout.write(json.dumps(answer(Path(arguments[0]))))
     return 0
 
@@ -64,7 +64,8 @@ def _naming(path: Path, message: str) -> str:
     return message if message.startswith("cannot ") else f"cannot use {path.name}: {message}"
 
 
-def _limit_resources() -> None:
+def limit_resources() -> None:
+    """Bound this process before it reads anything."""
     for what, value in _LIMITS:
         try:
             resource.setrlimit(what, (value, value))

@@ -30,15 +30,6 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-def read_small(path: Path, limit_bytes: int) -> bytes:
-    """A whole file that must be at most `limit_bytes` long."""
-    with open_regular(path) as file:
-        size_bytes = os.fstat(file.fileno()).st_size
-        if size_bytes > limit_bytes:
-            raise ModelRefused(f"cannot read {path}: {size_bytes:,} bytes, at most {limit_bytes:,} are expected there")
-        return read_exactly(file, size_bytes)
-
-
 def read_exactly(file: BinaryIO, count: int) -> bytes:
     """Raises Truncated when the file shrinks under the reader."""
     parts = bytearray()
@@ -84,37 +75,36 @@ class HeaderReader:
 
     def text(self, limit_bytes: int = STRING_LIMIT_BYTES) -> str:
         """A length-prefixed string; bytes that are not UTF-8 are replaced, never fatal."""
-        return self.raw_text(limit_bytes).decode("utf-8", errors="replace")
-
-    def raw_text(self, limit_bytes: int = STRING_LIMIT_BYTES) -> bytes:
         length = self.integer(_LENGTH)
         self._check_string(length, limit_bytes)
-        return self.take(length)
+        return self.take(length).decode("utf-8", errors="replace")
 
     def skip_strings(self, count: int) -> int:
         """Step over `count` length-prefixed strings; returns where they start."""
         if count > (self.size_bytes - self.position) // _LENGTH.size:
             raise Truncated(f"the header promises {count:,} strings, the file is too short for them")
         start = end = self.position
-        for _, end in self.spans(start, count):  # noqa: B007  # the last one is what is wanted
-            pass
+        buffer, unpack, remaining = self._buffer, _LENGTH.unpack_from, count
+        while remaining:
+            try:
+                while remaining:  # the hot loop: vocabularies have 260,000 entries and merge lists twice as many
+                    length = unpack(buffer, end)[0]
+                    if length > STRING_LIMIT_BYTES:
+                        self._check_string(length, STRING_LIMIT_BYTES)
+                    end += 8 + length
+                    remaining -= 1
+            except struct.error:  # the buffer ends here
+                self._fill(end + 8)
+        self._fill(end)
         self.position = end
         return start
 
     def spans(self, start: int, count: int) -> Iterator[tuple[int, int]]:
-        """Where each of `count` length-prefixed strings from `start` on begins and ends. The hot loop: vocabularies
-        have 260,000 entries and merge lists twice as many."""
+        """Where each of `count` strings that were skipped from `start` on begins and ends."""
         buffer, unpack, end = self._buffer, _LENGTH.unpack_from, start
         for _ in range(count):
-            if end + 8 > len(buffer):
-                self._fill(end + 8)
-            length = unpack(buffer, end)[0]
-            if length > STRING_LIMIT_BYTES:
-                self._check_string(length, STRING_LIMIT_BYTES)
             begin = end + 8
-            end = begin + length
-            if end > len(buffer):
-                self._fill(end)
+            end = begin + unpack(buffer, end)[0]
             yield begin, end
 
     def slice(self, begin: int, end: int) -> bytes:

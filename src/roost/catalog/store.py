@@ -71,7 +71,7 @@ class CatalogStore:
         """The file's content; read again only when the file changed. A broken file is set aside, not trusted."""
         try:
             status = self.path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._seen, self._content = None, CatalogFile()
             return self._content
         seen = (status.st_mtime_ns, status.st_size, status.st_ino)

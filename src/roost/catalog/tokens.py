@@ -6,7 +6,7 @@ tokenizer may swallow text (WordPiece's unknown words, Unicode compatibility for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from roost.catalog.gguf import GgufHeader, LongArray
@@ -47,17 +47,10 @@ def longest_in_gguf(header: GgufHeader) -> int | None:
     if tokens is None or not tokens.count or header.metadata.get("tokenizer.ggml.remove_extra_whitespaces") is True:
         return None
     if model == "gpt2":
-        return _longest(_candidates(header, tokens), byte_level=True)
+        return _longest(header, tokens, byte_level_length)
     if model == "llama":
-        return _longest(_candidates(header, tokens), byte_level=False)
+        return _longest(header, tokens, sentencepiece_length)
     return None
-
-
-def _candidates(header: GgufHeader, tokens: LongArray) -> Iterator[tuple[bytes, bool]]:
-    """Each token as stored, and whether it is stored as the text itself."""
-    types = _token_types(header, tokens.count)
-    for (begin, end), kind in zip(header.reader.spans(tokens.start, tokens.count), types, strict=True):
-        yield header.reader.slice(begin, end), kind in _LITERAL_TYPES
 
 
 def _token_types(header: GgufHeader, count: int) -> Iterable[int]:
@@ -69,13 +62,13 @@ def _token_types(header: GgufHeader, count: int) -> Iterable[int]:
     return [1] * count
 
 
-def _longest(candidates: Iterable[tuple[bytes, bool]], *, byte_level: bool) -> int | None:
+def _longest(header: GgufHeader, tokens: LongArray, measure: Callable[[str], int]) -> int | None:
     longest = 0
-    for raw, literal in candidates:
-        if len(raw) > longest:  # the stored form is never shorter than the text, so most tokens end here
-            token = raw.decode("utf-8", "replace")
-            measured = byte_level_length(token) if byte_level else sentencepiece_length(token)
-            longest = max(longest, len(raw) if literal else measured)
+    spans = header.reader.spans(tokens.start, tokens.count)
+    for (begin, end), kind in zip(spans, _token_types(header, tokens.count), strict=True):
+        if end - begin > longest:  # the stored form is never shorter than the text, so most tokens end here
+            raw = header.reader.slice(begin, end)
+            longest = max(longest, len(raw) if kind in _LITERAL_TYPES else measure(raw.decode("utf-8", "replace")))
     return longest or None
 
 

@@ -57,7 +57,12 @@ class GroupRow:
     name: str
     help: str
     rows: tuple[tuple[str, Callable[..., None]], ...]
+    #: Runs when the group is named alone.
+    default: Callable[..., None]
 
+
+#: No first sentence is longer; beyond it typer cuts with dots.
+SENTENCE_CHARACTERS = 110
 
 SERVE, TALK, MODELS, LOOK, SET_UP = "Serve", "Talk", "Models", "Look", "Set up"
 
@@ -81,6 +86,7 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
             ("rm", models.models_rm),
             ("verify", models.models_verify),
         ),
+        models.models_list,
     ),
     Row(MODELS, "load", stop.load),
     Row(MODELS, "unload", stop.unload),
@@ -93,31 +99,45 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
         "config",
         "The settings in force, and whether they hold together.",
         (("show", config.config_show), ("check", config.config_check)),
+        config.config_show,
     ),
     GroupRow(
         SET_UP,
         "engines",
         "The programs that run models.",
         (("list", engines.engines_list), ("install", engines.engines_install)),
+        engines.engines_list,
     ),
     GroupRow(
         SET_UP,
         "keys",
         "Who may call this endpoint.",
         (("add", keys.keys_add), ("list", keys.keys_list), ("revoke", keys.keys_revoke)),
+        keys.keys_list,
     ),
 )
 
 
-class Sections(TyperGroup):
+class Listed(TyperGroup):
+    """Lists its commands with their whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        self.write_section(ctx, formatter, "Commands", list(self.commands))
+
+    def write_section(self, ctx: Any, formatter: Any, heading: str, names: Sequence[str]) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in names]
+        with formatter.section(heading):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(SENTENCE_CHARACTERS)) for name, command in commands if command]
+            )
+
+
+class Sections(Listed):
     """Lists the commands under the headings of the table."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for section in dict.fromkeys(row.section for row in COMMANDS):
-            names = [row.name for row in COMMANDS if row.section == section]
-            commands = [(name, self.get_command(ctx, name)) for name in names]
-            with formatter.section(section):
-                formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in commands if command])
+            self.write_section(ctx, formatter, section, [row.name for row in COMMANDS if row.section == section])
 
 
 def _version(wanted: bool) -> None:
@@ -154,10 +174,20 @@ def build_app() -> typer.Typer:
 
 
 def _group(row: GroupRow) -> typer.Typer:
-    group = typer.Typer(help=row.help, no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(cls=Listed, help=row.help, rich_markup_mode=None)
+
+    def alone(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            row.default()
+
+    group.callback(invoke_without_command=True, help=f"{row.help} Alone, it is `{_default_name(row)}`.")(alone)
     for name, function in row.rows:
         group.command(name)(function)
     return group
+
+
+def _default_name(row: GroupRow) -> str:
+    return next(f"{row.name} {name}" for name, function in row.rows if function is row.default)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -30,6 +30,7 @@ SOCKET_PATH_BYTES = 103
 SWAP_WARN_SHARE = 0.1
 CLOCK_SLACK_S = 300.0
 PROBE_TIMEOUT_S = 1.0
+ANSWER_BYTES = 4096
 
 
 class Verdict(StrEnum):
@@ -99,6 +100,8 @@ def bind_refusal(host: str, port: int) -> str | None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+            # Only listening tells whether somebody else listens already.
+            probe.listen()
         except OSError as error:
             return "the port is taken" if error.errno == errno.EADDRINUSE else str(error.strerror or error).lower()
     return None
@@ -118,13 +121,20 @@ def port_holder(host: str, port: int) -> str | None:
 
 
 def ollama_version(host: str, port: int) -> str | None:
-    """What `GET /api/version` says; None when it is not Ollama."""
-    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
+    """Its version where Ollama answers; None for anything else, other servers with its routes included."""
     try:
-        connection.request("GET", "/api/version")
-        return str(json.loads(connection.getresponse().read(4096))["version"])
+        if b"Ollama" not in _get(host, port, "/"):
+            return None
+        return str(json.loads(_get(host, port, "/api/version"))["version"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return None
+
+
+def _get(host: str, port: int, path: str) -> bytes:
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read(ANSWER_BYTES)
     finally:
         connection.close()
 

@@ -18,7 +18,13 @@ from roost.config.paths import Paths
 STOP_TIMEOUT_S = 10.0
 
 
-def start_detached(flags: Sequence[str], paths: Paths, console: ConsoleAnnouncer) -> int:
+#: -P: a module of the same name in the current folder must not be taken for ours.
+OURSELVES = (sys.executable, "-P", "-m", "roost.cli.main", "up")
+
+
+def start_detached(
+    flags: Sequence[str], paths: Paths, console: ConsoleAnnouncer, program: Sequence[str] = OURSELVES
+) -> int:
     """Start the daemon in a session of its own and wait for its word; returns the exit code.
 
     Ctrl-C while waiting stops it again: nobody is left with a daemon that they gave up on.
@@ -26,7 +32,7 @@ def start_detached(flags: Sequence[str], paths: Paths, console: ConsoleAnnouncer
     read_end, write_end = os.pipe()
     log_path = paths.logs / "daemon.log"
     with os.fdopen(read_end, encoding="utf-8") as events:
-        process = _spawn(flags, log_path, write_end)
+        process = _spawn([*program, *flags, "--announce-fd", str(write_end)], log_path, write_end)
         os.close(write_end)
         try:
             ready = _watch(events, console)
@@ -41,13 +47,12 @@ def start_detached(flags: Sequence[str], paths: Paths, console: ConsoleAnnouncer
     return code or FAILED
 
 
-def _spawn(flags: Sequence[str], log_path: Path, write_end: int) -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str], log_path: Path, write_end: int) -> subprocess.Popen[bytes]:
     log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         return subprocess.Popen(
-            # -P: a module of the same name in the current folder must not be taken for ours.
-            [sys.executable, "-P", "-m", "roost.cli.main", "up", *flags, "--announce-fd", str(write_end)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

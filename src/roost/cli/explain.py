@@ -11,6 +11,7 @@ from roost.cli.doors import ask_daemon
 from roost.cli.format import NOTHING
 from roost.cli.models import JsonOption
 from roost.cli.output import say, say_json
+from roost.cli.status_text import live_workers
 from roost.errors import ModelNotFound
 from roost.registry.types import AUXILIARY_ROLES
 
@@ -68,7 +69,7 @@ def explain_steps(name: str, status: StatusReport, entry: dict[str, Any] | None)
     model = resolved_model(name, status, entry)
     if model is None:
         return
-    worker = next((worker for worker in status.workers if worker.model == model), None)
+    worker = next((worker for worker in live_workers(status.workers) if worker.model == model), None)
     if worker is not None:
         yield from _by_worker(worker)
         return
@@ -106,7 +107,7 @@ def _by_worker(worker: WorkerReport) -> Iterator[str]:
 def _rotation(status: StatusReport, name: str) -> str:
     if name in AUXILIARY_ROLES:
         return "a request for it starts a small worker of its own beside the resident"
-    if not any(worker.kind == "chat" for worker in status.workers):
+    if not any(worker.kind == "chat" for worker in live_workers(status.workers)):
         return "nothing is resident: a request for it loads it"
     return ROTATION.get(status.rotation_policy, f"rotation is {status.rotation_policy}")
 

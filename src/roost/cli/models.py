@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from roost.catalog.spec import SourceKind
 from roost.cli import models_text
 from roost.cli.announce import Bar
 from roost.cli.doors import Here, here, load_settings, open_catalog, read_registry
@@ -79,9 +80,9 @@ def models_list(as_json: JsonOption = False) -> None:
 
 
 def models_discover(as_json: JsonOption = False) -> None:
-    """Search the disk for models, read-only: Hugging Face cache, LM Studio, Ollama, configured folders.
+    """Show what other programs have on this disk: Hugging Face cache, LM Studio, Ollama, configured folders.
 
-    What is found can be used at once, without a download.
+    Nothing is changed or copied; what is found can be used at once, without a download.
 
     \b
     Example:
@@ -89,15 +90,15 @@ def models_discover(as_json: JsonOption = False) -> None:
     """
     place = here()
     catalog = _catalog(place)
-    before = {model.id for model in catalog.all()}
-    catalog.refresh()
-    found = list(catalog.all())
+    own = catalog.added()
+    found = [model for model in catalog.all() if model.id not in own and model.source.kind is not SourceKind.DECLARED]
     if as_json:
         say_json(found)
-        return
-    say_all(models_text.table(found, read_registry(place).registry.roles))
-    fresh = len({model.id for model in found} - before)
-    note(f"{len(found)} models, {fresh} of them new; use one with: roost use ROLE ID")
+    elif found:
+        say_all(models_text.table(found, read_registry(place).registry.roles))
+        note(f"{len(found)} found; take one with: roost use ROLE ID")
+    else:
+        note("nothing was found; catalog.folders in roost.toml names further folders to search")
 
 
 def models_show(model: IdArgument, as_json: JsonOption = False) -> None:

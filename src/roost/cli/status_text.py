@@ -68,11 +68,14 @@ def _swap(host: HostReport) -> str:
     return f"swap {people.size(host.swap_used_bytes) if host.swap_used_bytes else 'not in use'}{since}"
 
 
+def live_workers(workers: Sequence[WorkerReport]) -> list[WorkerReport]:
+    """Those that run, load, or have something to say about why not; a stopped one is only remembered."""
+    return [worker for worker in workers if worker.state != "stopped" or worker.problem]
+
+
 def _workers(workers: Sequence[WorkerReport], now: float, paint: Paint) -> list[str]:
-    if not workers:
-        return people.indented("resident", ["nothing is loaded"])
-    lines = [line for worker in workers for line in _worker(worker, now, paint)]
-    return people.indented("resident", lines)
+    lines = [line for worker in live_workers(workers) for line in _worker(worker, now, paint)]
+    return people.indented("resident", lines or ["nothing is loaded"])
 
 
 def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:

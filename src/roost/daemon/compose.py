@@ -20,7 +20,7 @@ from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.watch import FileWatch
 from roost.daemon.live_settings import LiveSettings
-from roost.daemon.names import Names
+from roost.daemon.names import Names, node_name
 from roost.daemon.residents import Residents
 from roost.daemon.status import Sources, build_status, role_report
 from roost.daemon_types import Announcer, UpOptions
@@ -45,11 +45,6 @@ log = structlog.get_logger(__name__)
 HANDLERS_END_S = 1.0
 #: Volumes come and go without any file of ours changing.
 CATALOG_REFRESH_S = 20.0
-
-
-def node_name() -> str:
-    """This machine's short name, as `x-roost-node` and `id@node` use it."""
-    return socket.gethostname().split(".", 1)[0] or "localhost"
 
 
 def prepare(

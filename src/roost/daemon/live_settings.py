@@ -38,7 +38,7 @@ class LiveSettings:
         try:
             loaded = load(self._paths, self._environ, self._flags)
         except BadConfiguration as error:
-            self.problem = "; ".join((error.message, *error.problems))
+            self.problem = error.message  # it holds the first of its problems
             log.warning("settings refused", problem=self.problem)
             return
         self.problem = None

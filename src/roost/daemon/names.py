@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
 from roost.registry.types import Registry, RegistryState
+
+
+def node_name() -> str:
+    """This machine's short name, as `x-roost-node` and `id@node` use it."""
+    return socket.gethostname().split(".", 1)[0] or "localhost"
 
 
 class Names:

@@ -14,7 +14,7 @@ from roost.catalog.progress import Step
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import Settings
-from roost.daemon.names import Names
+from roost.daemon.names import Names, node_name
 from roost.daemon_types import Announcer, UpOptions
 from roost.errors import ModelNotFound, RoostError
 from roost.registry.resolve import resolve
@@ -134,7 +134,7 @@ class Residents:
 
     def _physical(self, name: str) -> str | None:
         try:
-            found = resolve(name, self._names.state().registry, known=_Ids(self._catalog), local_node="")
+            found = resolve(name, self._names.state().registry, known=_Ids(self._catalog), local_node=node_name())
         except ModelNotFound:
             return None
         return found.model_id

@@ -226,7 +226,12 @@ def _worker_problems(views: Iterable[WorkerView]) -> list[Problem]:
 def _statistics(rows: Sequence[ActivityRow], views: Iterable[WorkerView], now: float) -> RequestStatistics:
     last = [row for row in rows if now - row.at <= STATISTICS_WINDOW_S]
     times = sorted(row.ttft_s for row in last if row.ttft_s is not None and row.status < 400)
-    decoded = [(row.completion_tokens, row.duration_s - (row.ttft_s or 0.0)) for row in last if row.completion_tokens]
+    # A whole answer comes in one piece: only streams show how long decoding took.
+    decoded = [
+        ((row.completion_tokens or 0) - 1, row.duration_s - row.ttft_s)
+        for row in last
+        if row.stream and row.ttft_s is not None and (row.completion_tokens or 0) > 1
+    ]
     decode_s = sum(seconds for _, seconds in decoded)
     prompt = sum(row.prompt_tokens or 0 for row in last)
     cached = [row.cached_tokens for row in last if row.cached_tokens is not None]

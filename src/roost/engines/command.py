@@ -97,7 +97,8 @@ class Command:
 def _words(model_id: str, field: str, line: str, values: Mapping[str, str]) -> tuple[str, ...]:
     """Split first, fill in afterwards: a value with a space or a quote stays one word."""
     try:
-        words = shlex.split(line, comments=True)
+        # A backslash at the end of a line continues it, as in a shell; shlex alone would keep the newline as a word.
+        words = shlex.split(line.replace("\\\n", " "), comments=True)
     except ValueError as error:
         raise BadConfiguration(
             f"cannot start {model_id}: command.{field} cannot be split: {error}; quote it"

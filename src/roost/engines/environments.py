@@ -5,19 +5,16 @@ Engines contradict each other's pins (two of them even install a command of the 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 
+from roost.catalog.locking import file_lock
 from roost.config.paths import Paths
 from roost.errors import BadConfiguration, Unavailable
 
@@ -68,18 +65,11 @@ def installed(paths: Paths, engine: str) -> Installed | None:
         return None
 
 
-def package_version(paths: Paths, engine: str, package: str) -> str | None:
-    """The version of `package` in the engine's environment, from its metadata on the disk."""
-    folders = (paths.engine_environments / engine / "lib").glob("python3.*/site-packages")
-    found = distributions(name=package, path=[str(folder) for folder in folders])
-    return next((item.version for item in found), None)
-
-
 def install(paths: Paths, engine: str, progress: Progress) -> Installed:
     """Make the environment of this engine, or say that it is there already; one line of progress a step.
 
-    Raises BadConfiguration when there is nothing to install or no lock for this machine, Unavailable when pip fails
-    or another install of the same engine is under way.
+    Raises BadConfiguration when there is nothing to install or no lock for this machine, Unavailable when pip fails.
+    A second install of the same engine waits for the first and finds its work done.
     """
     if reason := NOTHING_TO_INSTALL.get(engine):
         raise BadConfiguration(f"cannot install {engine}: {reason}")
@@ -87,7 +77,8 @@ def install(paths: Paths, engine: str, progress: Progress) -> Installed:
     lock = lock_file(engine, interpreter.platform)
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     folder = paths.engine_environments / engine
-    with _alone(folder):
+    waiting = f"another install of {engine} is under way; waiting for it"
+    with file_lock(folder.with_name(f".{engine}.lock"), lambda: progress(waiting)):
         present = installed(paths, engine)
         if present is not None and present.lock_sha256 == digest:
             progress(f"{engine} is installed already in {folder}")
@@ -170,22 +161,3 @@ def _run(engine: str, command: list[str], progress: Progress) -> None:
             f"cannot install {engine}: {Path(command[0]).name} ended with {process.returncode}: {last[:300]}; "
             f'mend that and run "roost engines install {engine}" again'
         )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the engine's install lock; raises Unavailable when somebody else does."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _lock(descriptor, folder.name)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, engine: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Unavailable(f"cannot install {engine}: another install of it is under way; wait for that one") from error

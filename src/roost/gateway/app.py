@@ -94,7 +94,8 @@ def _check_sender(request: web.Request, gateway: Gateway) -> None:
     name = request.transport.get_extra_info("sockname") if request.transport is not None else None
     if isinstance(name, tuple):
         check_host(request.headers.getall("Host", ()), gateway.settled().hosts(str(name[0]), int(name[1])))
-    check_origin(request.headers.getall("Origin", ()), gateway.deps.settings().gateway.allowed_origins)
+    if "Origin" in request.headers:
+        check_origin(request.headers.getall("Origin"), gateway.deps.settings().gateway.allowed_origins)
     check_target(request.raw_path)
 
 

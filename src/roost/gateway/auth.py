@@ -6,7 +6,8 @@ import base64
 import binascii
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import ip_address
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 
 from roost.errors import Forbidden, InvalidApiKey
 from roost.gateway.deps import KeyRing
@@ -46,14 +47,17 @@ def _basic_password(value: str) -> str | None:
     return password or None
 
 
+@lru_cache(maxsize=256)
 def is_loopback(peer: str | None) -> bool:
     """Whether a peer's address is this machine's loopback; a unix socket has no address and is local."""
     if not peer:
         return True
     try:
-        return ip_address(peer.partition("%")[0]).is_loopback
+        address = ip_address(peer.partition("%")[0])
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def identify(headers: Mapping[str, str], keys: KeyRing, peer: str | None) -> Consumer | None:

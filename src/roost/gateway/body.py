@@ -31,6 +31,13 @@ async def read_body(request: web.Request, limits: GatewaySettings) -> bytes:
     check_declared_size(request, limits)
     if not request.body_exists:
         return b""
+    if request.content.is_eof() and request.content.exception() is None:
+        # It came whole with its headers: nothing to wait for.
+        return _within(request.content.read_nowait(), limits)
+    return await _read_on(request, limits)
+
+
+async def _read_on(request: web.Request, limits: GatewaySettings) -> bytes:
     pieces: list[bytes] = []
     size = 0
     loop = asyncio.get_running_loop()
@@ -49,6 +56,12 @@ async def read_body(request: web.Request, limits: GatewaySettings) -> bytes:
     except web.RequestPayloadError:
         raise BadRequest("the body is not framed as HTTP demands; send it with a correct Content-Length") from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _within(body: bytes, limits: GatewaySettings) -> bytes:
+    if len(body) > limits.max_body_bytes:
+        raise _too_large(limits)
+    return body
 
 
 def _too_large(limits: GatewaySettings) -> RequestTooLarge:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
 from aiohttp import web
 
@@ -47,7 +46,10 @@ class ClientStream:
         self._write_deadline_s = write_deadline_s
         self._loop = asyncio.get_running_loop()
         self._last_write = self._loop.time()
+        self._watch_s = min(_BLOCKED_BEAT_S, write_deadline_s / 2)
+        self._watch: asyncio.TimerHandle | None = None
         self._blocked = False
+        self._dropped = False
         self.response = response
         #: Called while a slow reader keeps us waiting: the worker is not to blame for the silence.
         self.while_blocked: Callable[[], None] = lambda: None
@@ -98,38 +100,37 @@ class ClientStream:
         await self.response.prepare(self._request)
 
     async def _write_crowded(self, data: bytes) -> None:
-        """The transport takes the bytes at once; what may last is the wait until it holds fewer again."""
-        self._blocked = True
-        try:
-            async with asyncio.timeout(_BLOCKED_BEAT_S):
-                await self.response.write(data)
-        except TimeoutError:
-            self.while_blocked()
-        try:
-            await self._wait_for_room()
-        finally:
-            self._blocked = False
+        """The transport takes the bytes at once; what may last is the wait until it holds fewer again.
 
-    async def _wait_for_room(self) -> None:
-        unsent, since = self._unsent(), self._loop.time()
-        while True:
-            try:
-                async with asyncio.timeout(_BLOCKED_BEAT_S):
-                    return await self._request.writer.drain()
-            except TimeoutError:
-                self.while_blocked()
-            if (now_unsent := self._unsent()) < unsent:
-                unsent, since = now_unsent, self._loop.time()
-            elif self._loop.time() - since > self._write_deadline_s:
-                self._drop()
+        That wait is never cancelled by a timeout: aiohttp's writers share one future for it. A watch drops the
+        connection instead, which ends the wait.
+        """
+        self._blocked = True
+        self._watch = self._loop.call_later(self._watch_s, self._look, self._unsent(), self._loop.time())
+        try:
+            await self.response.write(data)
+            await self._request.writer.drain()
+        finally:
+            self._watch.cancel()
+            self._blocked = False
+        if self._dropped:
+            raise SlowReader(self._exchange.cause)
+
+    def _look(self, unsent: int, since: float) -> None:
+        """Once in a while, as long as the reader keeps us waiting."""
+        self.while_blocked()
+        now, now_unsent = self._loop.time(), self._unsent()
+        if now_unsent < unsent:
+            unsent, since = now_unsent, now
+        if now - since < self._write_deadline_s:
+            self._watch = self._loop.call_later(self._watch_s, self._look, max(unsent, now_unsent), since)
+            return
+        self._dropped = True
+        # Kept here: the lost connection may cancel the handler before it sees an exception.
+        self._exchange.cause = f"the client took no byte for {self._write_deadline_s:g} s"
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     def _unsent(self) -> int:
         transport = self._request.transport
         return transport.get_write_buffer_size() if transport is not None else 0
-
-    def _drop(self) -> NoReturn:
-        # Kept here already: the lost connection may cancel the handler before it sees the exception.
-        self._exchange.cause = f"the client took no byte for {self._write_deadline_s:g} s"
-        if self._request.transport is not None:
-            self._request.transport.abort()
-        raise SlowReader(self._exchange.cause)

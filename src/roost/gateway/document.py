@@ -12,7 +12,12 @@ from typing import Any, NoReturn
 
 from roost.errors import InvalidJson, InvalidUtf8
 
+#: What the decoder makes; exact types, because this is asked for each value of a large body.
+_CONTAINERS = frozenset({dict, list})
 _SPACE = re.compile(r"[ \t\n\r]*")
+_SEPARATOR = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
+#: A key without escapes, its colon and the white space around.
+_PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
 
 
 class _NotFinite(ValueError):
@@ -90,27 +95,33 @@ def _parse(text: str) -> Document:
     at = _end(skip(text, opening + 1))
     closed = text[at : at + 1] == "}"
     while not closed:
-        if text[at : at + 1] != '"':
-            raise _broken(text, at, "a key in double quotes is expected")
-        key, key_end = _scan(text, at)
-        colon = _end(skip(text, key_end))
-        if text[colon : colon + 1] != ":":
-            raise _broken(text, colon, "a colon is expected")
-        start = _end(skip(text, colon + 1))
+        key, start = _key(text, at)
         value, end = _scan(text, start)
         if key in values:
             raise _broken(text, at, "a key stands twice in the object")
         values[key] = value
         members[key] = Member(at, start, end)
-        at = _end(skip(text, end))
-        closed = text[at : at + 1] == "}"
-        if not closed:
-            if text[at : at + 1] != ",":
-                raise _broken(text, at, "a comma or the closing brace is expected")
-            at = _end(skip(text, at + 1))
+        separator = _SEPARATOR.match(text, end)
+        if separator is None:
+            raise _broken(text, _end(skip(text, end)), "a comma or the closing brace is expected")
+        closed = separator[1] == "}"
+        at = separator.start(1) if closed else separator.end()
     if _end(skip(text, at + 1)) != len(text):
         raise _broken(text, at + 1, "text follows the object")
     return Document(text, values, members, opening + 1, at)
+
+
+def _key(text: str, at: int) -> tuple[str, int]:
+    """The key at `at` and where its value starts."""
+    if (plain := _PLAIN_KEY.match(text, at)) is not None:
+        return plain[1], plain.end()
+    if text[at : at + 1] != '"':
+        raise _broken(text, at, "a key in double quotes is expected")
+    key, key_end = _scan(text, at)
+    colon = _end(_SPACE.match(text, key_end))
+    if text[colon : colon + 1] != ":":
+        raise _broken(text, colon, "a colon is expected")
+    return key, _end(_SPACE.match(text, colon + 1))
 
 
 def _end(match: re.Match[str] | None) -> int:
@@ -126,13 +137,13 @@ def _broken(text: str, at: int, why: str) -> InvalidJson:
 
 def deeper_than(value: object, limit: int) -> bool:
     """Whether arrays and objects nest deeper than `limit` levels."""
-    level = [value] if isinstance(value, dict | list) else []
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
     for _ in range(limit):
         level = [
             child
             for container in level
-            for child in (container.values() if isinstance(container, dict) else container)
-            if isinstance(child, dict | list)
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) in _CONTAINERS
         ]
         if not level:
             return False

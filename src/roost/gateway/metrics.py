@@ -1,91 +1,106 @@
-"""Counters of the gateway in Prometheus' format, in a registry of their own. A scrape only reads values."""
+"""Counters of the gateway in Prometheus' format, in a registry of their own. A scrape only reads values.
+
+Counting is plain additions: it stands in the way of each request, the families are built when somebody scrapes.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from roost.store.types import ActivityRow
 from roost.workers.types import WorkerView
 
-_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+
+@dataclass
+class _Spread:
+    """A histogram: how many values fell under each bound (the last one: over all), and their sum."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_SECONDS) + 1))
+    total_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(_SECONDS, seconds)] += 1
+        self.total_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative, as Prometheus wants them."""
+        bounds = [*(str(bound) for bound in _SECONDS), "+Inf"]
+        return [(bound, sum(self.counts[: index + 1])) for index, bound in enumerate(bounds)]
 
 
 class Metrics:
     """Requests by route, model and outcome; times to the first byte and in all; tokens; workers as they stand."""
 
     def __init__(self, views: Callable[[], tuple[WorkerView, ...]]) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        names = ("route", "model", "status")
-        self._requests = Counter(
-            "roost_requests", "Requests answered, 499 for a client that left.", names, registry=self.registry
-        )
-        self._first_byte = Histogram(
-            "roost_time_to_first_byte_seconds",
-            "From arrival to the first byte of the answer's body.",
-            ("route", "model"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self._duration = Histogram(
-            "roost_request_duration_seconds",
-            "From arrival to the end.",
-            ("route", "model"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self._tokens = Counter(
-            "roost_tokens", "Tokens as engines counted them.", ("model", "kind"), registry=self.registry
-        )
-        self.registry.register(_Workers(views))
-        self._children: dict[tuple[str, str, int], Counter] = {}
-        self._times: dict[tuple[str, str], tuple[Histogram, Histogram]] = {}
+        self._requests: Tally[tuple[str, str, str]] = Tally()
+        self._tokens: Tally[tuple[str, str]] = Tally()
+        self._first_byte: dict[tuple[str, str], _Spread] = {}
+        self._duration: dict[tuple[str, str], _Spread] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Reader(self._families, views))
 
     def observe(self, row: ActivityRow) -> None:
         """Count one finished request."""
         model = row.resolved or ""
-        self._request_counter(row.route, model, row.status).inc()
-        first_byte, duration = self._histograms(row.route, model)
-        duration.observe(row.duration_s)
+        # A path that was made up by a client must not make a time series.
+        route = row.route if not row.route.startswith("/upstream/") else "/upstream"
+        self._requests[route, model, str(row.status)] += 1
+        self._duration.setdefault((route, model), _Spread()).add(row.duration_s)
         if row.ttft_s is not None:
-            first_byte.observe(row.ttft_s)
-        for kind, count in (
-            ("prompt", row.prompt_tokens),
-            ("completion", row.completion_tokens),
-            ("cached", row.cached_tokens),
-        ):
-            if count:
-                self._tokens.labels(model, kind).inc(count)
+            self._first_byte.setdefault((route, model), _Spread()).add(row.ttft_s)
+        self._tokens[model, "prompt"] += row.prompt_tokens or 0
+        self._tokens[model, "completion"] += row.completion_tokens or 0
+        self._tokens[model, "cached"] += row.cached_tokens or 0
 
     def exposition(self) -> bytes:
         """What `/metrics` answers."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)
 
-    def _request_counter(self, route: str, model: str, status: int) -> Counter:
-        key = (route, model, status)
-        if key not in self._children:
-            self._children[key] = self._requests.labels(route, model, str(status))
-        return self._children[key]
-
-    def _histograms(self, route: str, model: str) -> tuple[Histogram, Histogram]:
-        key = (route, model)
-        if key not in self._times:
-            self._times[key] = (self._first_byte.labels(*key), self._duration.labels(*key))
-        return self._times[key]
+    def _families(self) -> Iterator[Metric]:
+        yield _counter(
+            "roost_requests", "Requests, 499 for a client that left.", ("route", "model", "status"), self._requests
+        )
+        yield _counter("roost_tokens", "Tokens as engines counted them.", ("model", "kind"), self._tokens)
+        yield _histogram(
+            "roost_time_to_first_byte_seconds", "From arrival to the first byte of the answer's body.", self._first_byte
+        )
+        yield _histogram("roost_request_duration_seconds", "From arrival to the end.", self._duration)
 
 
-class _Workers(Collector):
-    """Gauges read from the pool at each scrape; nothing is woken or asked."""
+def _counter(name: str, text: str, labels: tuple[str, ...], tally: Mapping[Any, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, count in sorted(tally.items()):
+        family.add_metric(key, count)
+    return family
 
-    def __init__(self, views: Callable[[], tuple[WorkerView, ...]]) -> None:
+
+def _histogram(name: str, text: str, spreads: dict[tuple[str, str], _Spread]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=("route", "model"))
+    for key, spread in sorted(spreads.items()):
+        family.add_metric(key, buckets=spread.buckets(), sum_value=spread.total_s)
+    return family
+
+
+class _Reader(Collector):
+    """Reads the counts and the pool at each scrape; nothing is woken or asked."""
+
+    def __init__(self, families: Callable[[], Iterator[Metric]], views: Callable[[], tuple[WorkerView, ...]]) -> None:
+        self._families = families
         self._views = views
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._families()
         views = self._views()
         states = GaugeMetricFamily("roost_workers", "Workers by state.", labels=("state",))
         for state, count in sorted(Tally(view.state for view in views).items()):
@@ -98,10 +113,10 @@ class _Workers(Collector):
             ("roost_worker_resident_bytes", "Memory that a worker holds.", lambda view: view.resident_bytes),
         )
         for name, text, read in gauges:
-            yield _family(name, text, views, read)
+            yield _gauge(name, text, views, read)
 
 
-def _family(
+def _gauge(
     name: str, text: str, views: tuple[WorkerView, ...], read: Callable[[WorkerView], float | None]
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=("model", "engine"))

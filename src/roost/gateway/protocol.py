@@ -14,8 +14,6 @@ from roost.config.settings import GatewaySettings
 from roost.gateway.exchange import request_id
 from roost.gateway.replies import error_response, from_parser
 
-#: A request whose headers are not complete so long after its first byte is 408.
-_HEADERS_DEADLINE_S = 10.0
 #: How long an idle connection is kept.
 _KEEP_ALIVE_S = 300.0
 #: Rest of a refused body that is read and thrown away, so that the client can read the refusal.
@@ -26,12 +24,14 @@ _MOST_HEADERS = 100
 class GatewayProtocol(web.RequestHandler):
     """One connection of a client."""
 
+    #: A request whose headers are not complete so long after its first byte is 408.
+    headers_deadline_s = 10.0
     _deadline: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._deadline is None and self._between_requests():
-            self._deadline = asyncio.get_running_loop().call_later(_HEADERS_DEADLINE_S, self._give_up_on_headers)
+            self._deadline = asyncio.get_running_loop().call_later(self.headers_deadline_s, self._give_up_on_headers)
         elif self._deadline is not None and not self._between_requests():
             self._deadline.cancel()
             self._deadline = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
-from roost.gateway.document import Document, Member
+from roost.gateway.document import Document, Member, parse_text
 
 
 class Removed:
@@ -15,7 +17,14 @@ class Removed:
 
 REMOVED: Final = Removed()
 
+_MODEL = re.compile(r'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 _Edit = tuple[int, int, str]
+
+
+@lru_cache(maxsize=256)
+def name_literal(name: str) -> str:
+    """A model's name as JSON text: it is written into each chunk."""
+    return literal(name)
 
 
 def literal(value: object) -> str:
@@ -45,6 +54,20 @@ def replace_model(document: Document, name: str) -> bytes:
         return document.text.encode()
     text = document.text
     return f"{text[: member.value_start]}{literal(name)}{text[member.value_end :]}".encode()
+
+
+def rename_model(text: str, values: Mapping[str, Any], name: str) -> bytes:
+    """The same for an object that is decoded already: where `model` stands is mostly plain to see.
+
+    Raises InvalidJson for a key that stands twice, when the places have to be looked for.
+    """
+    if "model" not in values:
+        return text.encode()
+    # The only unescaped `"model":` in a text is the top-level one, unless an escape could hide another spelling of it.
+    if text.count('"model"') == 1 and "\\u006" not in text and (match := _MODEL.search(text)):
+        start, end = match.span(1)
+        return f"{text[:start]}{name_literal(name)}{text[end:]}".encode()
+    return replace_model(parse_text(text), name)
 
 
 def _is_new(document: Document, key: str, value: object) -> bool:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from roost.errors import InvalidJson, UpstreamDisconnected
-from roost.gateway.document import parse_text
-from roost.gateway.splice import literal, replace_model
+from roost.gateway.splice import rename_model
 
 #: A blank line ends an event; engines write LF, some CRLF.
 _BOUNDARY = re.compile(rb"\r?\n\r?\n")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _DATA = re.compile(rb"data:[ ]?")
-_MODEL = re.compile(r'"model"[ \t]*:[ \t]*("(?:[^"\\]|\\.)*")')
 #: An engine that never ends an event must not fill the memory.
 _LARGEST_EVENT_BYTES = 16 * 2**20
 _decode = json.JSONDecoder().decode
@@ -37,16 +35,22 @@ class EventBuffer:
         # A boundary is at most four bytes: what was searched before needs no second look.
         searched = max(0, len(self._pending) - 3)
         at = 0
-        for match in _BOUNDARY.finditer(buffer, searched):
-            yield buffer[at : match.end()]
-            at = match.end()
+        for end in _ends(buffer, searched):
+            yield buffer[at:end]
+            at = end
         self._pending = buffer[at:]
         if len(self._pending) > _LARGEST_EVENT_BYTES:
             raise UpstreamDisconnected("the engine sent an event without an end; the stream was cut")
 
-    def rest(self) -> bytes:
-        """What stands there without a boundary at the end of the stream."""
-        return self._pending
+
+def _ends(buffer: bytes, at: int) -> Iterator[int]:
+    """Where events end. Without a carriage return the pattern means two line feeds, which `find` finds faster."""
+    if b"\r" in buffer:
+        yield from (match.end() for match in _BOUNDARY.finditer(buffer, at))
+        return
+    while (found := buffer.find(b"\n\n", at)) >= 0:
+        at = found + 2
+        yield at
 
 
 @dataclass(slots=True)
@@ -99,7 +103,6 @@ class StreamRewriter:
 
     def __init__(self, model_id: str, each: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.facts = StreamFacts()
-        self._name = literal(model_id)
         self._model_id = model_id
         self._each = each
 
@@ -137,14 +140,8 @@ class StreamRewriter:
         return self._named(text, chunk)
 
     def _named(self, text: str, chunk: dict[str, Any]) -> bytes | None:
-        if "model" not in chunk:
-            return text.encode()
-        # The only unescaped `"model":` in the text is the top-level one unless an escape could hide another spelling.
-        if text.count('"model"') == 1 and "\\u006" not in text and (match := _MODEL.search(text)):
-            start, end = match.span(1)
-            return f"{text[:start]}{self._name}{text[end:]}".encode()
         try:
-            return replace_model(parse_text(text), self._model_id)
+            return rename_model(text, chunk, self._model_id)
         except InvalidJson:
             self.facts.broken = "the engine sent an event with a key twice"
             return None

@@ -10,9 +10,8 @@ from aiohttp import web
 
 from roost.errors import InternalError, InvalidJson
 from roost.gateway.assemble import Assembler
-from roost.gateway.document import Document, parse_text
 from roost.gateway.job import LARGEST_ANSWER_BYTES, Job, read_up_to
-from roost.gateway.splice import replace_model
+from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
 from roost.workers.types import ReadyWorker
 
@@ -46,18 +45,21 @@ async def _as_it_came(job: Job, response: aiohttp.ClientResponse) -> tuple[bytes
 def _named(job: Job, body: bytes) -> bytes:
     """The answer under its physical id; its usage goes into the row."""
     try:
-        document = parse_text(body.decode())
-    except (InvalidJson, UnicodeDecodeError):
-        # A bare list is a rerank answer of some engines; anything else is no answer of an OpenAI server.
-        if body.lstrip()[:1] == b"[":
-            return body
-        raise InternalError(f"the engine of {job.model_id} answered something that is not JSON") from None
-    _count(job, document)
-    return replace_model(document, job.model_id)
+        text = body.decode()
+        values = json.loads(text)
+        if isinstance(values, dict):
+            _count(job, values)
+            return rename_model(text, values, job.model_id)
+    except (InvalidJson, ValueError, RecursionError):
+        values = None
+    # A bare list is a rerank answer of some engines; anything else is no answer of an OpenAI server.
+    if isinstance(values, list):
+        return body
+    raise InternalError(f"the engine of {job.model_id} answered something that is not a JSON object")
 
 
-def _count(job: Job, document: Document) -> None:
-    exchange, values = job.call.exchange, document.values
+def _count(job: Job, values: dict[str, Any]) -> None:
+    exchange = job.call.exchange
     exchange.count(_object(values.get("usage")), _object(values.get("timings")))
     choices = values.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):

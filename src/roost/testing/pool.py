@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -82,7 +82,7 @@ class FakeTicket:
     async def worker(self) -> ReadyWorker:
         await self._worker.loaded.wait()
         await asyncio.shield(self._granted)
-        return replace(self._pool.ready(self._worker), base_url=self._url)
+        return self._pool.ready(self._worker, self._url)
 
     def beat(self, tokens: int = 1) -> None:
         self.beats += 1
@@ -148,7 +148,7 @@ class FakePool:
         self.tickets.append(ticket)
         return ticket
 
-    def ready(self, worker: FakeWorker) -> ReadyWorker:
+    def ready(self, worker: FakeWorker, base_url: str) -> ReadyWorker:
         """The worker as a request gets it."""
         return ReadyWorker(
             worker_id=f"worker-{worker.spec.id}",
@@ -157,7 +157,7 @@ class FakePool:
             pid=4711,
             served_name=worker.served_name,
             session=self._sessions[worker.spec.id],
-            base_url=worker.base_url,
+            base_url=base_url,
             headers=worker.headers,
             traits=worker.traits,
             spec=worker.spec,

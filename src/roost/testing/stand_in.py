@@ -19,8 +19,8 @@ from roost.engines.types import (
     LaunchPlan,
     Loading,
     ProofKind,
-    UnixEndpoint,
     Unhealthy,
+    UnixEndpoint,
     WorkerHttp,
     WorkerPlace,
 )

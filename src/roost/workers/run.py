@@ -26,7 +26,8 @@ from roost.workers.process import StartFailed, WorkerProcess, drain, spawn
 from roost.workers.proof import Mismatch, Proof, changed_file, prove
 from roost.workers.reap import WorkerRecord
 from roost.workers.types import ReadyWorker
-from roost.workers.wedge import RunningView, Window, is_wedged, load_stalled, silent_since
+from roost.workers.vitals import Patient, is_dead, moved
+from roost.workers.wedge import RunningView, load_stalled
 
 #: Readiness is noticed within this time; one question costs about half a millisecond.
 HEALTH_PERIOD_S = 0.015
@@ -133,19 +134,14 @@ class WorkerRun:
             async with asyncio.timeout(timeout_s):
                 await self.gone.wait()
 
-    @property
-    def exit_code(self) -> int | None:
-        return self._process.exit_code if self._process else None
-
     def why_lost(self) -> str:
         """Why it is not there any more, as far as known."""
         if self._wedged:
             return "stalled: no token and no sign of work beyond its deadline"
         if self._asked_to_stop:
             return "stopped"
-        if self.exit_code is None:
-            return "its connection broke"
-        return exit_text(self.exit_code)
+        code = self._process.exit_code if self._process else None
+        return "its connection broke" if code is None else exit_text(code)
 
     # The course of one start.
 
@@ -258,7 +254,7 @@ class WorkerRun:
             if now - sampled_at >= LIFE_PERIOD_S:
                 sampled_at = now
                 seen = (await asyncio.to_thread(self._measure), self.log.activity)
-                if _moved(last, seen):
+                if moved(last, seen):
                     changed_at, last = now, seen
                 elif load_stalled(now - changed_at, self.order.knobs.load_deadline_s):
                     raise self._load_timeout(now - changed_at)
@@ -330,39 +326,21 @@ class WorkerRun:
         """Samples memory, and watches for a wedge while requests run."""
         measured_at = 0.0
         period_s = min(1.0, self.order.knobs.stall_s / 4)
+        patient = Patient(
+            running=self._running,
+            measure=self._measure,
+            health=lambda: self.order.engine.health(http),
+            is_stopped=lambda: bool(self.pid and self._host.is_stopped(self.pid)),
+            supervised=self._process is not None,
+            stall_s=self.order.knobs.stall_s,
+        )
         while True:
             now = asyncio.get_running_loop().time()
             if now - measured_at >= USAGE_PERIOD_S:
                 measured_at = now
                 await asyncio.to_thread(self._measure)
-            if silent_since(self._running(), self.order.knobs.stall_s, now) is not None and await self._is_dead(http):
+            if await is_dead(patient):
                 self._wedged = True
                 self._post(Event.WEDGED)
                 return
             await asyncio.sleep(period_s)
-
-    async def _is_dead(self, http: WorkerHttp) -> bool:
-        """The second signal, over a window of its own: any progress in it and the worker lives."""
-        window_s = min(5.0, self.order.knobs.stall_s / 2)
-        before = await asyncio.to_thread(self._measure)
-        await asyncio.sleep(window_s)
-        now = asyncio.get_running_loop().time()
-        if silent_since(self._running(), self.order.knobs.stall_s, now) is None:
-            return False
-        after = await asyncio.to_thread(self._measure)
-        health = await self.order.engine.health(http)
-        stopped = bool(self.pid and self._host.is_stopped(self.pid))
-        if self._process is None:
-            return not isinstance(health, Healthy)  # not ours: only its own health route can tell
-        return is_wedged(Window(window_s, after.cpu_s - before.cpu_s, stopped, not isinstance(health, Healthy)))
-
-
-def _moved(last: tuple[Usage, int], now: tuple[Usage, int]) -> bool:
-    """Any sign of life between two samples; a little CPU is only the polling."""
-    (before, lines_before), (after, lines_after) = last, now
-    return (
-        after.cpu_s - before.cpu_s > 0.05
-        or after.resident_bytes != before.resident_bytes
-        or after.io_bytes - before.io_bytes > 2**20
-        or lines_after != lines_before
-    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.catalog import inspect as inspecting
+from roost.catalog.digest import header_sha256
 from roost.catalog.inspect import inspect_model, stamp
 from roost.catalog.refusal import ModelRefused
 from roost.testing.tiny_models import (
@@ -164,7 +164,7 @@ def test_a_pipe_hangs_nobody(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_said_to_be(tmp_path):
-    with pytest.raises(ModelRefused, match="missing|No such file"):
+    with pytest.raises(ModelRefused, match=r"missing|No such file"):
         inspect_model(tmp_path / "none.gguf")
 
 
@@ -173,25 +173,31 @@ def test_a_reader_that_hangs_is_stopped(tmp_path):
         inspect_model(write_gguf(tmp_path / "x.gguf"), timeout_s=0.001)
 
 
-def test_a_reader_that_dies_is_a_refusal(tmp_path, monkeypatch):
-    monkeypatch.setattr(inspecting, "_BOOTSTRAP", "import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(ModelRefused, match="broke the reader"):
-        inspect_model(write_gguf(tmp_path / "x.gguf"))
+@pytest.mark.parametrize("program", ["import os; os.kill(os.getpid(), 9)", "print('{')", "print('{}')"])
+def test_a_reader_that_dies_or_babbles_is_a_refusal(tmp_path, program):
+    with pytest.raises(ModelRefused, match=r"broke the reader|make no sense"):
+        inspect_model(write_gguf(tmp_path / "x.gguf"), program=program)
 
 
 def test_the_process_sees_no_environment_and_has_limits(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "s3cret")
     probe = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from roost.catalog import inspector; inspector._limit_resources(); "
-        "import json, os, resource; print(json.dumps({'refused': json.dumps([sorted(os.environ), "
-        "resource.getrlimit(resource.RLIMIT_CPU)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0]])}))"
+        "import sys; sys.path.insert(0, sys.argv[1]); from roost.catalog import inspector; "
+        "import json, os, resource; seen = lambda path: {'refused': json.dumps([sorted(os.environ), "
+        "resource.getrlimit(resource.RLIMIT_CPU)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0]])}; "
+        "inspector.answer = seen; sys.exit(inspector.main(sys.argv[2:]))"
     )
-    monkeypatch.setattr(inspecting, "_BOOTSTRAP", probe)
     with pytest.raises(ModelRefused) as refused:
-        inspect_model(tmp_path / "x.gguf")
+        inspect_model(tmp_path / "x.gguf", program=probe)
     assert "SECRET" not in refused.value.message
     assert refused.value.message.endswith(", 20, 0]")
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0, "the limits are the child's alone"
+
+
+def test_the_header_digest_can_be_taken_again_from_the_file(tmp_path):
+    file, folder = write_gguf(tmp_path / "x.gguf"), write_folder(tmp_path / "m")
+    assert header_sha256(file) == inspect_model(file).files[0].header_sha256
+    assert header_sha256(folder / "model.safetensors") == inspect_model(folder).files[0].header_sha256
 
 
 def test_a_stamp_changes_with_any_file_of_the_model(tmp_path):

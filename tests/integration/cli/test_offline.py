@@ -181,8 +181,8 @@ async def test_doctor_names_who_holds_the_port(home: Path) -> None:
 
 async def test_doctor_recognises_ollama(home: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        body = b'{"version": "0.9.1"}'
+        request = await reader.readuntil(b"\r\n\r\n")
+        body = b'{"version": "0.9.1"}' if request.startswith(b"GET /api/version ") else b"Ollama is running"
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
         await writer.drain()
         writer.close()
@@ -265,3 +265,11 @@ def test_help_is_quick_because_it_loads_no_room(home: Path) -> None:
         [str(ROOST.with_name("python")), "-c", code], env=home_environment(home), capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "False"
+
+
+async def test_a_background_start_that_cannot_be_gives_its_reason_and_code(home: Path) -> None:
+    (home / "roost.toml").write_text("[gateway]\nprot = 1\n")
+    done = await roost(home, "up", "--detach")
+    assert (done.code, done.out) == (78, "")
+    assert done.err.count('unknown key "prot"') == 1
+    assert "roost did not start (exit code 78); log:" in done.err

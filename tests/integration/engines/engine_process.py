@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -87,7 +88,7 @@ def start(plan: LaunchPlan) -> subprocess.Popen[bytes]:
         cwd=plan.cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE if plan.stdin == b"" else subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     assert process.stdin is not None
@@ -119,6 +120,12 @@ def run_to_end(plan: LaunchPlan, timeout_s: float = LOAD_DEADLINE_S) -> subproce
         timeout=timeout_s,
         check=False,
     )
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def chunks(body: bytes) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,3 @@ def _deps(pool: FakePool, state: State, activity: MemoryActivity, keys: FakeKeys
 def changed(state: State, **more: Any) -> None:
     """Swap the settings as a reload does."""
     state.settings = state.settings.model_copy(update=more)
-
-
-__all__ = ["EMBEDDER", "MODEL", "Front", "chat_body", "changed", "front", "gateway_settings", "replace", "spec"]

@@ -13,6 +13,7 @@ import pytest
 from roost.config.settings import FilterSettings, ModelSettings, RoleSettings, Settings
 from roost.engines.types import EngineTraits
 from roost.errors import ModelNotResident, WorkerFailed
+from roost.gateway.protocol import GatewayProtocol
 from roost.testing.pool import ALL_SURFACES
 from tests.integration.gateway.front import EMBEDDER, MODEL, Front, changed, chat_body, front, gateway_settings, spec
 
@@ -158,6 +159,13 @@ async def test_a_body_that_stands_still_is_408(short_path: Path) -> None:
         )  # fmt: skip
         assert answer.startswith(b"HTTP/1.1 408")
         assert b'"request_timeout"' in answer
+
+
+async def test_headers_that_never_end_are_408(gate: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatewayProtocol, "headers_deadline_s", 0.05)
+    answer = await _raw(gate, "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"request_timeout"' in answer
 
 
 @pytest.mark.parametrize("request_line", ["GET / HTTP/9.9", "NONSENSE", "GET /\x01 HTTP/1.1"])

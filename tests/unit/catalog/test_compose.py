@@ -50,9 +50,7 @@ def test_an_id_has_no_spaces_and_names_no_node(text, expected):
 
 
 def file(role, size, header):
-    return ModelFile(
-        path=f"/{role}", role=role, size_bytes=size, mtime_ns=0, device=0, inode=0, header_sha256=header
-    )
+    return ModelFile(path=f"/{role}", role=role, size_bytes=size, mtime_ns=0, device=0, inode=0, header_sha256=header)
 
 
 def test_the_fingerprint_knows_no_order_and_no_place():

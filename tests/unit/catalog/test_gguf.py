@@ -77,6 +77,11 @@ def test_a_value_that_claims_more_than_there_is_is_refused(body, why):
         read(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pair(b"k", body))
 
 
+def test_a_token_longer_than_any_token_is_refused():
+    with pytest.raises(ModelRefused, match=r"string of 2,097,152 bytes"):
+        read(gguf_bytes({"tokenizer.ggml.tokens": ["x" * 2**21]}))
+
+
 def test_a_key_given_twice_is_refused():
     value = struct.pack("<II", 4, 1)
     with pytest.raises(ModelRefused, match="twice"):

@@ -52,6 +52,12 @@ def test_the_help_names_every_command_under_a_heading() -> None:
     assert "\nServe:\n" in text
 
 
+@pytest.mark.parametrize("group", ["", "models", "engines", "keys", "config"])
+def test_no_sentence_of_the_help_is_cut_short(group: str) -> None:
+    text = CliRunner().invoke(build_app(), [*group.split(), "--help"]).output
+    assert "..." not in text.replace("[ARGS]...", "")
+
+
 def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["statsu"]) == 2
     assert "Did you mean 'status'" in capsys.readouterr().err

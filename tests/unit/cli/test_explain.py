@@ -48,6 +48,11 @@ def test_a_note_of_the_daemon_is_told_as_it_is() -> None:
     assert steps("oss", report).endswith("takes the place of smol")
 
 
+def test_a_stopped_worker_is_no_place_to_go() -> None:
+    report = status(workers=(worker(state="stopped"),), roles=(role("default", state="on-disk"),))
+    assert steps("default", report).endswith("nothing is resident: a request for it loads it")
+
+
 def test_with_nothing_resident_a_request_loads_it() -> None:
     report = status(workers=(), roles=(role("oss", resolves_to="big", state="on-disk"),))
     assert steps("oss", report).endswith("nothing is resident: a request for it loads it")

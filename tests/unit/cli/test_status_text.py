@@ -59,6 +59,11 @@ def test_a_failed_worker_says_why_and_what_mends_it() -> None:
 
 def test_nothing_resident_is_said() -> None:
     assert "nothing is loaded" in text_of(status(workers=()))
+    assert "nothing is loaded" in text_of(status(workers=(worker(state="stopped"),)))
+
+
+def test_a_stopped_worker_with_a_problem_is_not_hidden() -> None:
+    assert "problem: out of memory" in text_of(status(workers=(worker(state="stopped", problem="out of memory"),)))
 
 
 def test_a_role_says_whether_it_can_be_reached_and_why_not() -> None:

@@ -28,6 +28,7 @@ def test_a_fresh_daemon_without_a_worker_is_about_to_load() -> None:
 
 def test_a_default_unloaded_for_idleness_is_loaded_on_demand() -> None:
     assert answers_now(status(workers=(), started_at=NOW - 600), NOW)
+    assert answers_now(status(workers=(worker(state="stopped"),), started_at=NOW - 600), NOW)
 
 
 def test_an_auxiliary_worker_answers_for_nobody() -> None:

@@ -78,8 +78,10 @@ def limit_to_context(context_length: int) -> None:
         if request.prompt_token_ids is None and isinstance(request.prompt, str):
             request.prompt_token_ids = list(scheduler.tokenizer.encode(request.prompt))
             request.num_prompt_tokens = len(request.prompt_token_ids)
-        # An overlong prompt is refused before it comes here; one token keeps the arithmetic of the engine valid.
-        room = max(1, context_length - len(request.prompt_token_ids or ()))
+        room = context_length - len(request.prompt_token_ids or ())
+        if room < 1:
+            # The gateway counts before it sends; here a stream is under way already and can only break.
+            raise server.HTTPException(400, f"the prompt leaves no room in the context of {context_length} tokens")
         request.sampling_params.max_tokens = min(request.sampling_params.max_tokens, room)
         engine_adds(scheduler, request)
 
@@ -90,8 +92,11 @@ def refuse_tokens_beyond(vocabulary_size: int) -> None:
     """A bias on a token that is not there writes outside the logits and kills the process (0.6.0)."""
     engine_attaches = server._attach_logit_bias_processor
 
+    def is_beyond(token: str) -> bool:
+        return token.lstrip("-").isdecimal() and not 0 <= int(token) < vocabulary_size
+
     def attach(chat_kwargs: JsonObject, logit_bias: Any) -> None:
-        if isinstance(logit_bias, dict) and not all(0 <= int(token) < vocabulary_size for token in logit_bias):
+        if isinstance(logit_bias, dict) and any(is_beyond(str(token)) for token in logit_bias):
             raise server.HTTPException(400, f"logit_bias: token ids are below {vocabulary_size}")
         engine_attaches(chat_kwargs, logit_bias)
 
@@ -193,7 +198,8 @@ def serve(configuration: JsonObject, app: Any, host: str, port: int, log_level: 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(configuration["socket"])
     running = UnixServer(uvicorn.Config(front, lifespan="on", log_level=log_level, access_log=False))
-    running.run(sockets=[listener])
+    with contextlib.suppress(SystemExit):
+        running.run(sockets=[listener])
     if not running.started:
         end_process("cannot load the model", front.failure)
 

@@ -1,0 +1,204 @@
+"""The floor of the pool: stations, the plan, starts and their ends. It acts; residency.plan and backoff decide.
+
+Every change of state goes through `_post` and the table of lifecycle.py. All of it runs in the event loop's thread,
+so that a request takes its place in line, and a fact its effect, in one step that nothing can come between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from roost.errors import ModelNotResident, RoostError, UpstreamCrashed, WorkerFailed
+from roost.workers import backoff, residency
+from roost.workers.answers import answer_wanted, fail_waiting, tell_gone
+from roost.workers.lifecycle import Effect, Event, State, allows, step
+from roost.workers.orders import World, find_spec, rules, run_paths, start_order
+from roost.workers.residency import Kind, ModelView
+from roost.workers.run import WorkerRun
+from roost.workers.station import Place, Station
+
+log = structlog.get_logger(__name__)
+
+
+class Floor:
+    """Owns the stations. `Supervisor` adds what requests and people ask of it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._stations: dict[str, Station] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._planning = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _station(self, model_id: str) -> Station:
+        station = self._stations.get(model_id)
+        if station is None:
+            spec = find_spec(self._world, model_id)
+            kind = Kind.AUXILIARY if self._world.is_auxiliary(spec) else Kind.CHAT
+            station = self._stations[model_id] = Station(model_id, kind)
+        return station
+
+    # The plan, and doing it.
+
+    def _views(self) -> list[ModelView]:
+        pinned = self._world.settings().residency.pinned
+        return [station.view(pinned=station.model_id in pinned) for station in self._stations.values()]
+
+    def _replan(self) -> None:
+        """Runs the plan until it asks for nothing more. A change made while it acts is seen by its next round."""
+        if self._planning:
+            return
+        self._planning = True
+        try:
+            while True:
+                self._finish_drains()
+                plan = residency.plan(self._views(), rules(self._world.settings()), self.now())
+                if not self._act(plan):
+                    break
+        finally:
+            self._planning = False
+        self._wake_at(plan.wake_at)
+
+    def _act(self, plan: residency.Plan) -> bool:
+        """Does what the plan says; whether it changed a state, so that the plan must be asked again."""
+        for model_id in plan.drain:
+            self._post(self._stations[model_id], Event.DRAIN)
+        for model_id in plan.start:
+            self._post(self._stations[model_id], Event.START)
+        for model_id, free in plan.dispatch.items():
+            station = self._stations[model_id]
+            for _ in range(free):
+                self._grant(station, station.waiting.popleft())
+        return bool(plan.drain or plan.start)
+
+    def _grant(self, station: Station, place: Place) -> None:
+        assert station.run is not None and station.run.ready is not None
+        place.run, place.sent_at, place.last_beat = station.run, self.now(), None
+        station.running.add(place)
+        station.last_active = place.sent_at
+        if not place.granted.done():
+            place.granted.set_result(station.run.ready)
+
+    def _finish_drains(self) -> None:
+        now = self.now()
+        for station in self._stations.values():
+            if station.state is State.DRAINING:
+                if not station.running:
+                    self._post(station, Event.DRAINED)
+                elif station.drain_deadline is not None and now >= station.drain_deadline:
+                    self._post(station, Event.DRAIN_TIMEOUT)
+
+    def _wake_at(self, planned: float | None) -> None:
+        """One timer for all that time alone may change."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        draining = (s.drain_deadline for s in self._stations.values() if s.state is State.DRAINING)
+        due = min((time for time in (planned, *draining) if time is not None), default=None)
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_at(due + 0.001, self._replan)
+
+    def _post(self, station: Station, event: Event) -> None:
+        """The only way to another state."""
+        station.state, effect = step(station.state, event)
+        log.info("worker", model=station.model_id, start=station.number, fact=event.value, state=station.state.value)
+        match effect:
+            case Effect.SPAWN:
+                self._spawn(station)
+            case Effect.PROVE if station.run:
+                station.run.begin_proof()
+            case Effect.ADMIT:
+                self._admit(station)
+            case Effect.TERMINATE if station.run:
+                station.run.terminate()
+            case Effect.KILL if station.run:
+                station.run.kill()
+        self._replan()
+
+    def _post_if_current(self, station: Station, number: int, event: Event) -> None:
+        """A fact from a start: dropped when it speaks of an earlier one, or comes too late to matter."""
+        if number == station.number and allows(station.state, event):
+            self._post(station, event)
+
+    def _admit(self, station: Station) -> None:
+        station.ready_since = station.last_active = self.now()
+        station.failures.clear()
+        station.last_failure = station.retry_at = None
+        answer_wanted(station, None)
+
+    # One start, and its end.
+
+    def _spawn(self, station: Station) -> None:
+        station.number += 1
+        station.unloading = station.restart = False
+        station.run = None
+        assert self._tasks is not None
+        start = self._one_start(station, station.number)
+        self._tasks.create_task(start, name=f"worker {station.model_id} #{station.number}")
+
+    async def _one_start(self, station: Station, number: int) -> None:
+        """From START to gone. One of the three borders where any exception is answered: it fails this start alone."""
+        try:
+            warm = station.wanted_since is not None
+            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=warm)
+            station.run = WorkerRun(
+                order,
+                self._world.host,
+                run_paths(self._world, station.model_id),
+                lambda event: self._post_if_current(station, number, event),
+                lambda: [place.running_view() for place in station.running],
+            )
+            if station.coming:  # else it was unloaded before it began
+                await station.run.main()
+        except RoostError as error:
+            self._start_failed(station, error)
+        except Exception as error:
+            log.exception("start failed", model=station.model_id)
+            self._start_failed(station, WorkerFailed(f"cannot load {station.model_id}: {type(error).__name__}"))
+        else:
+            self._run_ended(station, station.run)
+
+    def _run_ended(self, station: Station, run: WorkerRun) -> None:
+        if run.failure is not None:
+            self._start_failed(station, run.failure)
+            return
+        if run.ready is not None and not run.ended_as_asked:
+            station.restarts += 1
+            station.last_failure = UpstreamCrashed(f"{station.model_id}: its worker {run.why_lost()}")
+            log.warning("worker lost", model=station.model_id, why=run.why_lost(), last=run.log.last_lines(3))
+        self._gone(station, Event.EXITED)
+
+    def _start_failed(self, station: Station, error: RoostError) -> None:
+        """Waiters are answered at once; whether another start is allowed is the back-off's decision."""
+        now = self.now()
+        station.last_failure = error
+        station.failures.append(now)
+        log.warning("load failed", model=station.model_id, failures=len(station.failures), reason=error.message)
+        fail_waiting(station, error)
+        answer_wanted(station, error)
+        match backoff.after_failure(station.failures, now, self._world.random()):
+            case backoff.RetryAtOnce():
+                self._gone(station, Event.EXITED)
+            case backoff.RetryAt(time):
+                station.retry_at = time
+                retry_due = (station, station.number, Event.RETRY_DUE)
+                asyncio.get_running_loop().call_at(time, self._post_if_current, *retry_due)
+                self._gone(station, Event.EXITED_AGAIN)
+            case backoff.GiveUp():
+                self._gone(station, Event.EXITED_TOO_OFTEN)
+
+    def _gone(self, station: Station, event: Event) -> None:
+        station.ready_since = station.drain_deadline = None
+        station.running.clear()  # those requests learn of it from their connections
+        if station.unloading:
+            unloaded = ModelNotResident(f"cannot serve {station.model_id}: it was unloaded", retry_after_s=1)
+            fail_waiting(station, unloaded)
+        if station.restart and event is Event.EXITED:
+            station.wanted_since = self.now()
+        self._post(station, event)
+        tell_gone(station)

@@ -1,0 +1,81 @@
+"""The session of one worker on real sockets."""
+
+from __future__ import annotations
+
+import gzip
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from roost.engines.http import ask, generate_one, worker_http
+from roost.engines.types import TcpEndpoint, UnixEndpoint, UrlEndpoint
+from roost.errors import UpstreamCrashed, UpstreamStalled
+from tests.helpers import short_folder
+
+
+async def reply(request: web.Request) -> web.StreamResponse:
+    """Tells what came, redirects, or answers with the status that the path names."""
+    if request.path == "/redirect":
+        raise web.HTTPFound(request.query["to"])
+    if request.path == "/packed":
+        return web.Response(body=gzip.compress(b"text"), headers={"Content-Encoding": "gzip"})
+    if request.path.startswith("/v1/"):
+        status = int(request.headers.get("X-Status", "200"))
+        return web.json_response({"error": "busy"} if status != 200 else {"choices": []}, status=status)
+    return web.json_response(dict(request.headers))
+
+
+def application() -> web.Application:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", reply)
+    return app
+
+
+async def test_the_key_goes_along_and_nothing_asks_for_compression() -> None:
+    async with TestServer(application()) as server:
+        http = worker_http(TcpEndpoint("127.0.0.1", server.port or 0, key="k1"))
+        async with http.session:
+            headers = (await ask(http, "GET", "/")).json()
+    assert headers["Authorization"] == "Bearer k1"
+    assert "Accept-Encoding" not in headers
+    assert "User-Agent" not in headers
+
+
+async def test_packed_bytes_stay_packed() -> None:
+    async with TestServer(application()) as server:
+        http = worker_http(TcpEndpoint("127.0.0.1", server.port or 0))
+        async with http.session:
+            assert gzip.decompress((await ask(http, "GET", "/packed")).body) == b"text"
+
+
+async def test_a_redirect_is_an_answer_and_another_origin_cannot_be_reached() -> None:
+    async with TestServer(application()) as server, TestServer(application()) as other:
+        http = worker_http(UrlEndpoint(str(server.make_url("/"))))
+        async with http.session:
+            answer = await ask(http, "GET", f"/redirect?to={other.make_url('/')}")
+            assert answer.status == 302
+            with pytest.raises(aiohttp.ClientConnectionError, match="reaches"):
+                await http.session.get(f"{http.base_url}/redirect?to={other.make_url('/')}")
+
+
+async def test_a_unix_session_reaches_its_socket_whatever_the_host_says() -> None:
+    with short_folder() as folder:
+        runner = web.AppRunner(application())
+        await runner.setup()
+        await web.UnixSite(runner, str(folder / "w.sock")).start()
+        http = worker_http(UnixEndpoint(folder / "w.sock"))
+        async with http.session:
+            assert (await ask(http, "POST", "/", {"a": 1})).json()["Content-Type"] == "application/json"
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, UpstreamStalled), (500, UpstreamCrashed), (200, UpstreamCrashed)])
+async def test_only_a_real_token_counts_as_life(status: int, error: type[Exception]) -> None:
+    async with TestServer(application()) as server:
+        http = worker_http(TcpEndpoint("127.0.0.1", server.port or 0))
+        http.session.headers["X-Status"] = str(status)
+        async with http.session:
+            with pytest.raises(error):
+                await generate_one(http, "m", frozenset({"chat"}))
