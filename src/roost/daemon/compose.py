@@ -25,6 +25,7 @@ from roost.daemon.residents import Residents
 from roost.daemon.status import Sources, build_status, role_report
 from roost.daemon_types import Announcer, UpOptions
 from roost.engines.table import build_engines, choose_engine
+from roost.engines.types import Available
 from roost.errors import ModelNotFound
 from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
@@ -36,7 +37,7 @@ from roost.registry.watch import RegistryWatcher
 from roost.registry.write import set_role
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
-from roost.workers.orders import World
+from roost.workers.orders import World, start_order
 from roost.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,6 @@ class Daemon:
         self.pool = Supervisor(self._world())
         self.residents = Residents(
             paths,
-            environ,
             catalog,
             self.names,
             self.pool,
@@ -95,6 +95,7 @@ class Daemon:
             options,
             announce,
             lambda: self._address,
+            self._engine_for,
         )
         self._started_at = time.time()
         self._swapped_out_at_start = host.memory().swapped_out_bytes
@@ -185,6 +186,15 @@ class Daemon:
             is_auxiliary=self._is_auxiliary,
             is_home=lambda model_id: model_id in self.residents.wanted(),
         )
+
+    def _engine_for(self, model_id: str) -> str:
+        """For people: the engine that will serve a model, and why that one. Raises RoostError."""
+        order = start_order(self._world(), model_id, warm=True)
+        state = order.engine.availability()
+        version = f" {state.version}" if isinstance(state, Available) else ""
+        asked = self._settings.settings().knobs(model_id).name
+        why = "the first installed one that can serve it" if asked == "auto" else "as the settings say"
+        return f"{order.engine.name}{version}: {why}"
 
     def _is_auxiliary(self, spec: ModelSpec) -> bool:
         """Embedding and rerank models, and whatever these roles name that no chat role names too."""

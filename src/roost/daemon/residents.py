@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import structlog
 
 from roost.catalog.catalog import Catalog
 from roost.catalog.compose import EMBEDDED_ID
-from roost.catalog.embedded import ensure_embedded
 from roost.catalog.progress import Step
-from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import Settings
 from roost.daemon.names import Names, node_name
@@ -30,7 +28,6 @@ class Residents:
     def __init__(
         self,
         paths: Paths,
-        environ: Mapping[str, str],
         catalog: Catalog,
         names: Names,
         pool: Supervisor,
@@ -38,12 +35,14 @@ class Residents:
         options: UpOptions,
         announce: Announcer,
         address: Callable[[], tuple[str, int]],
+        engine_for: Callable[[str], str],
     ) -> None:
-        self._address = address
-        self._paths, self._environ, self._catalog, self._names = paths, environ, catalog, names
+        self._address, self._engine_for = address, engine_for
+        self._paths, self._catalog, self._names = paths, catalog, names
         self._pool, self._settings, self._options, self._announce = pool, settings, options, announce
         self._changed = asyncio.Event()
         self._ready_told = False
+        self._why = "the registry's default"
         self.problem: str | None = None
         self.mend: str | None = None
 
@@ -70,7 +69,9 @@ class Residents:
         """`--model`, else the registry's default, else the embedded model."""
         if self._options.model:
             self._names.force_default(self._options.model)
+            self._why = "as --model says"
         elif "default" not in self._names.state().registry.roles:
+            self._why = "brought along: the registry names no default"
             await self._take_embedded()
 
     async def _take_embedded(self) -> None:
@@ -89,10 +90,7 @@ class Residents:
             label = f"{step.verb} {step.subject}"
             loop.call_soon_threadsafe(self._announce.progress, label, step.done_bytes, step.total_bytes)
 
-        known = self._catalog.get(EMBEDDED_ID)
-        sha256 = known.files[0].sha256 if isinstance(known, ModelSpec) and known.files else None
-        ensure_embedded(self._paths, tell, environ=self._environ, known_sha256=sha256)
-        self._catalog.refresh(self._settings())
+        self._catalog.ensure_embedded(tell)
 
     async def _bring_up(self) -> bool:
         """Loads the default and then the others; whether the default can answer."""
@@ -103,6 +101,9 @@ class Residents:
             self._tell_problem(text, f"roost models add {target}" if target else "roost use default ID")
             return False
         try:
+            if not self._ready_told:
+                self._announce.step(f"model {model_id}: {self._why}")
+                self._announce.step(f"engine {self._engine_for(model_id)}")
             await self._pool.load(model_id)
         except RoostError as error:
             self._tell_problem(error.message, f"roost logs {model_id}")

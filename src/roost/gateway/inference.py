@@ -40,7 +40,7 @@ def inference(surface: Surface) -> Callable[[Call], Awaitable[web.StreamResponse
         try:
             return await (stream_answer(job) if job.streams else whole_answer(job))
         finally:
-            pass
+            job.ticket.leave()
 
     return handle
 

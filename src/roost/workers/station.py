@@ -95,5 +95,13 @@ class Station:
         )
 
     @property
+    def matters_to_the_plan(self) -> bool:
+        """Whether the end of a request may change the plan although nobody waits: it drains, or has an idle time.
+        Asked at the end of each request, where running the whole plan would cost more than the request's own path."""
+        if self.state is not State.READY:
+            return True
+        return not self.running and self.run is not None and self.run.order.knobs.idle_ttl_s > 0
+
+    @property
     def coming(self) -> bool:
         return self.state in COMING

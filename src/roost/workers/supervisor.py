@@ -86,7 +86,8 @@ class Supervisor(Floor):
         elif place in station.waiting:
             station.waiting.remove(place)
         place.granted.cancel()
-        self._replan()
+        if station.matters_to_the_plan or self._somebody_waits():
+            self._replan()
 
     async def retry(self, station: Station, place: Place) -> bool:
         """The upstream broke before its first byte: wait until it is known whether the worker died, then line up

@@ -109,11 +109,6 @@ def vocabulary_size(folder: str) -> int | None:
     return size if isinstance(size, int) else None
 
 
-async def nothing(engine: Any = None) -> None:
-    """Stands in for saving the prefix cache to the disk and loading it: it holds prompts, and this home is private
-    to one start."""
-
-
 def keep_prompts_out_of_logs() -> None:
     """A filter of a handler sees the records of all loggers, those made later included."""
     for handler in logging.getLogger().handlers:
@@ -184,7 +179,8 @@ async def reply(send: Send, status: int, value: JsonObject) -> None:
 
 
 class UnixServer(uvicorn.Server):  # type: ignore[misc]  # untyped here
-    """Leaves SIGTERM to the kernel: the gateway has drained already, and a step of the engine may take minutes."""
+    """Leaves SIGTERM to the kernel: the gateway has drained already, a step of the engine may take minutes, and a
+    stop in order would save KV and token ids of every cached prompt to the disk."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -212,7 +208,6 @@ def main(folder: str) -> None:
     # The engine prints its reasons for not starting; the log of a worker is its stderr.
     sys.stdout = sys.stderr
     uvicorn.run = functools.partial(serve, configuration)
-    server._save_prefix_cache_to_disk = server._load_prefix_cache_from_disk = nothing
     if configuration["context_length"] is not None:
         limit_to_context(configuration["context_length"])
     if (tokens := vocabulary_size(folder)) is not None:
