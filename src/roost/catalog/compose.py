@@ -14,7 +14,7 @@ from roost.catalog.spec import ModelFile, ModelSpec, Source
 
 #: The model that roost brings along, recognized by its header wherever it lies.
 EMBEDDED_ID = "SmolLM2-135M-Instruct-Q4_1"
-EMBEDDED_HEADER_SHA256 = "cd2d87a25589b59f222688858608478fd7ed55b0cefdc3e96076591029713ce4"
+EMBEDDED_IDENTITY_SHA256 = "4c2c4249b52cc2f8cb27b7c6f394723e32c765c9cced6ddbcb93383d3e7860ab"
 EMBEDDED_SIZE_BYTES = 98_362_432
 
 #: `Q4_K_M`, `UD-Q4_K_XL`, `IQ4_XS`, `BF16`, `MXFP4` as a part of a file name.
@@ -86,7 +86,7 @@ def _capabilities(facts: Facts, projector: Facts | None) -> frozenset[str]:
 def is_embedded(facts: Facts) -> bool:
     """Whether this is the model that roost brings along."""
     first = facts.files[0]
-    return first.header_sha256 == EMBEDDED_HEADER_SHA256 and first.size_bytes == EMBEDDED_SIZE_BYTES
+    return first.identity_sha256 == EMBEDDED_IDENTITY_SHA256 and first.size_bytes == EMBEDDED_SIZE_BYTES
 
 
 def quantization_tag(file_name: str) -> str | None:

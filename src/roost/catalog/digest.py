@@ -1,4 +1,4 @@
-"""Digests: of a header (identity that is cheap to check), of a whole file (what `models verify` compares)."""
+"""Digests: of header and samples (identity that is cheap to check), of a whole file (what `models verify` compares)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from roost.catalog import samples
 from roost.catalog.gguf import MAGIC, read_gguf
 from roost.catalog.reading import open_regular
 from roost.catalog.safetensors import read_safetensors
@@ -21,8 +22,8 @@ _BLOB_NAME = re.compile(r"^(?:sha256-)?([0-9a-f]{64})$")
 
 
 def fingerprint(files: Iterable[ModelFile]) -> str:
-    """sha256 over the sorted lines `role:size:header digest` of weights, projector and adapter."""
-    lines = sorted(f"{file.role}:{file.size_bytes}:{file.header_sha256}\n" for file in files if identifies(file))
+    """sha256 over the sorted lines `role:size:identity digest` of weights, projector and adapter."""
+    lines = sorted(f"{file.role}:{file.size_bytes}:{file.identity_sha256}\n" for file in files if identifies(file))
     return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
 
 
@@ -31,8 +32,8 @@ def identifies(file: ModelFile) -> bool:
     return file.role in _IDENTITY_ROLES
 
 
-def header_sha256(path: Path) -> str:
-    """The digest of a weights file's header as the catalog records it. Raises ModelRefused or OSError.
+def identity_sha256(path: Path) -> str:
+    """The digest of a weights file's header and samples as the catalog records it. Raises ModelRefused or OSError.
 
     Bounds-checked like the inspector, but in this process: for files whose header it has accepted before.
     """
@@ -41,8 +42,8 @@ def header_sha256(path: Path) -> str:
         magic = file.read(4)
         file.seek(0)
         if magic == MAGIC:
-            return read_gguf(file, size_bytes).sha256
-        return read_safetensors(file, size_bytes).sha256
+            return samples.identity_sha256(file, size_bytes, read_gguf(file, size_bytes).sha256)
+        return samples.identity_sha256(file, size_bytes, read_safetensors(file, size_bytes).sha256)
 
 
 def file_sha256(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:

@@ -24,12 +24,12 @@ class FileFacts:
     mtime_ns: int
     device: int
     inode: int
-    header_sha256: str
+    identity_sha256: str
 
     @classmethod
-    def of(cls, path: Path, role: str, file: BinaryIO, header_sha256: str) -> FileFacts:
+    def of(cls, path: Path, role: str, file: BinaryIO, identity_sha256: str) -> FileFacts:
         status = os.fstat(file.fileno())
-        return cls(str(path), role, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino, header_sha256)
+        return cls(str(path), role, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino, identity_sha256)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from roost.catalog.folder_size import measure
 from roost.catalog.reading import open_regular, read_exactly
 from roost.catalog.refusal import ModelRefused, Truncated
 from roost.catalog.safetensors import SafetensorsHeader, StoredTensor, parse_object, read_safetensors
+from roost.catalog.samples import identity_sha256
 from roost.catalog.template import read_template
 from roost.catalog.tokens import longest_in_tokenizer_json
 
@@ -144,11 +145,12 @@ def _plain_name(name: str) -> bool:
 
 def _read_shard(path: Path, role: str) -> tuple[SafetensorsHeader, FileFacts]:
     with open_regular(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
         try:
-            header = read_safetensors(file, os.fstat(file.fileno()).st_size)
+            header = read_safetensors(file, size_bytes)
         except ModelRefused as error:
             raise type(error)(f"cannot use {path.name}: {error.message}") from error
-        return header, FileFacts.of(path, role, file, header.sha256)
+        return header, FileFacts.of(path, role, file, identity_sha256(file, size_bytes, header.sha256))
 
 
 def _tensors(shards: list[tuple[SafetensorsHeader, FileFacts]]) -> list[StoredTensor]:

@@ -22,6 +22,7 @@ from roost.catalog.gguf import GgufHeader, LongArray, read_gguf, tensor_bytes
 from roost.catalog.gguf_types import FILE_TYPE_GUESSED, FILE_TYPES, POOLING_RANK
 from roost.catalog.reading import open_regular
 from roost.catalog.refusal import ModelRefused, Truncated
+from roost.catalog.samples import identity_sha256
 from roost.catalog.template import read_template
 from roost.catalog.tokens import longest_in_gguf
 
@@ -77,7 +78,7 @@ def _read_part(path: Path) -> tuple[GgufHeader, FileFacts]:
     with open_regular(path) as file:
         facts = FileFacts.of(path, "weights", file, "")
         header = read_gguf(file, facts.size_bytes)
-        return header, FileFacts.of(path, _role(header), file, header.sha256)
+        return header, FileFacts.of(path, _role(header), file, identity_sha256(file, facts.size_bytes, header.sha256))
 
 
 def _kind(header: GgufHeader) -> str:

@@ -40,8 +40,9 @@ class ModelFile(Value):
     mtime_ns: int
     device: int
     inode: int
-    #: sha256 of the header (GGUF metadata and tensor table, safetensors JSON header, else the whole small file).
-    header_sha256: str
+    #: Weights: sha256 over the header's digest and 64 samples of 4 KiB spread over the content, since fine-tunes share
+    #: their headers; other files: sha256 of the whole.
+    identity_sha256: str
     #: sha256 of the whole file; None until somebody asked for it (`models verify`, `models add`).
     sha256: str | None = None
 
@@ -88,7 +89,7 @@ class ModelSpec(Value):
     path: Path | None
     files: tuple[ModelFile, ...] = ()
     source: Source
-    #: sha256 over the sorted (role, size, header digest) of weights, projector and adapter; "" when declared.
+    #: sha256 over the sorted (role, size, identity digest) of weights, projector and adapter; "" when declared.
     fingerprint: str = ""
     #: `general.architecture` or config.json's model_type.
     architecture: str | None = None

@@ -28,10 +28,10 @@ class Mismatch:
     reason: str
 
 
-def changed_file(spec: ModelSpec, header_digest: Callable[[Path], str]) -> str | None:
+def changed_file(spec: ModelSpec, identity_digest: Callable[[Path], str]) -> str | None:
     """Why the files on disk are no longer those that the catalog read; None: they are.
 
-    Blocking. The header is hashed again only where size, times or inode moved (a copy of the same bytes is fine).
+    Blocking. Header and samples are hashed again only where size, times or inode moved (a copy of the same bytes is fine).
     """
     for file in spec.files:
         try:
@@ -41,8 +41,8 @@ def changed_file(spec: ModelSpec, header_digest: Callable[[Path], str]) -> str |
         if now.st_size != file.size_bytes:
             return f"{file.path} has {now.st_size} bytes, the catalog knows {file.size_bytes}"
         same = (now.st_mtime_ns, now.st_ino, now.st_dev) == (file.mtime_ns, file.inode, file.device)
-        if not same and file.role in DECISIVE and header_digest(file.path) != file.header_sha256:
-            return f"{file.path} has another header than the catalog knows"
+        if not same and file.role in DECISIVE and identity_digest(file.path) != file.identity_sha256:
+            return f"{file.path} has another content than the catalog knows"
     return None
 
 

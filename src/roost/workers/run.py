@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from roost.catalog.digest import header_sha256
+from roost.catalog.digest import identity_sha256
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines.http import worker_http
@@ -161,7 +161,7 @@ class WorkerRun:
 
     async def _live(self, place: WorkerPlace) -> None:
         order = self.order
-        if reason := await asyncio.to_thread(changed_file, order.spec, header_sha256):
+        if reason := await asyncio.to_thread(changed_file, order.spec, identity_sha256):
             raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {order.spec.id}"')
         plan = order.engine.launch(order.spec, order.knobs, order.model, place)
         self.plan = replace(plan, env={**plan.env, "ROOST_WORKER_NONCE": place.nonce})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.catalog.digest import header_sha256
+from roost.catalog.digest import identity_sha256
 from roost.catalog.inspect import inspect_model, stamp
 from roost.catalog.refusal import ModelRefused
 from roost.testing.tiny_models import (
@@ -196,8 +196,8 @@ def test_the_process_sees_no_environment_and_has_limits(tmp_path, monkeypatch):
 
 def test_the_header_digest_can_be_taken_again_from_the_file(tmp_path):
     file, folder = write_gguf(tmp_path / "x.gguf"), write_folder(tmp_path / "m")
-    assert header_sha256(file) == inspect_model(file).files[0].header_sha256
-    assert header_sha256(folder / "model.safetensors") == inspect_model(folder).files[0].header_sha256
+    assert identity_sha256(file) == inspect_model(file).files[0].identity_sha256
+    assert identity_sha256(folder / "model.safetensors") == inspect_model(folder).files[0].identity_sha256
 
 
 def test_a_stamp_changes_with_any_file_of_the_model(tmp_path):

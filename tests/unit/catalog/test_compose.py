@@ -3,7 +3,7 @@
 import pytest
 
 from roost.catalog.compose import (
-    EMBEDDED_HEADER_SHA256,
+    EMBEDDED_IDENTITY_SHA256,
     EMBEDDED_SIZE_BYTES,
     adapted_spec,
     best_projector,
@@ -50,7 +50,7 @@ def test_an_id_has_no_spaces_and_names_no_node(text, expected):
 
 
 def file(role, size, header):
-    return ModelFile(path=f"/{role}", role=role, size_bytes=size, mtime_ns=0, device=0, inode=0, header_sha256=header)
+    return ModelFile(path=f"/{role}", role=role, size_bytes=size, mtime_ns=0, device=0, inode=0, identity_sha256=header)
 
 
 def test_the_fingerprint_knows_no_order_and_no_place():
@@ -85,7 +85,7 @@ def test_an_adapter_is_a_model_of_its_own():
     adapted = adapted_spec("x+style", base, facts("style.gguf", ADAPTER, "adapter", "h9"), SOURCE)
     assert (adapted.id, adapted.base_id, str(adapted.adapter)) == ("x+style", "x", "/models/style.gguf")
     assert adapted.fingerprint != base.fingerprint
-    assert {item.header_sha256 for item in adapted.files} == {"h1", "h9"}
+    assert {item.identity_sha256 for item in adapted.files} == {"h1", "h9"}
 
 
 def projector(name, width=8, quantization="F16"):
@@ -115,5 +115,5 @@ def test_a_family_name_has_no_quantization_and_no_part():
 
 
 def test_the_embedded_model_is_known_by_its_header():
-    assert is_embedded(facts(header=EMBEDDED_HEADER_SHA256, size=EMBEDDED_SIZE_BYTES))
-    assert not is_embedded(facts(header=EMBEDDED_HEADER_SHA256))
+    assert is_embedded(facts(header=EMBEDDED_IDENTITY_SHA256, size=EMBEDDED_SIZE_BYTES))
+    assert not is_embedded(facts(header=EMBEDDED_IDENTITY_SHA256))

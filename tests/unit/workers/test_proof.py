@@ -44,7 +44,7 @@ def weights(path: Path, content: bytes = b"GGUF weights") -> ModelFile:
         mtime_ns=now.st_mtime_ns,
         device=now.st_dev,
         inode=now.st_ino,
-        header_sha256="h",
+        identity_sha256="h",
     )
 
 
@@ -143,7 +143,7 @@ def test_a_copy_of_the_same_bytes_is_fine_and_another_header_is_not(tmp_path: Pa
     moved = file.model_copy(update={"mtime_ns": 1})
     assert changed_file(model(moved), lambda path: "h") is None
     reason = changed_file(model(moved), lambda path: "another")
-    assert reason is not None and "another header" in reason
+    assert reason is not None and "another content" in reason
 
 
 def test_another_size_or_a_missing_file_is_a_change(tmp_path: Path) -> None:
