@@ -23,6 +23,7 @@ def with_engine(roost: Roost, folder: Path, engine: str) -> Roost:
     """A roost that has the float32 folder, served by this engine, beside the embedded model."""
     roost.settings(f'{ALWAYS}[models."mlx-smol".engine]\nname = "{engine}"\n')
     roost.cli("models", "add", str(folder), "--id", "mlx-smol")
+    roost.cli("models", "add", roost.environ["ROOST_EMBEDDED_GGUF"])
     roost.registry(default="mlx-smol", coding=EMBEDDED)
     return roost.start()
 

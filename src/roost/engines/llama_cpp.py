@@ -110,6 +110,7 @@ class LlamaCpp:
             ),
             context_length=shape.context,
             concurrency=shape.sequences,
+            shared_window=shape.sequences > 1,
             stdin=stdin,
             cwd=place.home,
             shown=shown,

@@ -111,6 +111,8 @@ class LaunchPlan:
     context_length: int | None
     #: Requests worth sending at once; the pool admits so many, the rest wait in its queue.
     concurrency: int
+    #: Requests running at once share `context_length`: together they must fit (llama.cpp's unified cache).
+    shared_window: bool = False
     #: Written to the worker's standard input at start, then closed: configuration and secrets.
     stdin: bytes | None = field(default=None, repr=False)
     cwd: Path | None = None

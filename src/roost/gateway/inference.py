@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -82,20 +83,27 @@ def _prepare(call: Call, surface: Surface, settings: Settings, document: Documen
     changed = filtered(values, policy, "max_tokens", surface.generates)
     exchange.capped = changed.capped
     ticket = gateway.deps.pool.enter(
-        resolution.model_id, _entry(call, settings, least_prompt_bytes(surface.name, values))
+        resolution.model_id, _entry(call, settings, values, least_prompt_bytes(surface.name, values))
     )
     route(call, resolution, ticket)
     return Job(call, surface, document, changed.changes, policy, spec, settings, ticket)
 
 
-def _entry(call: Call, settings: Settings, prompt_bytes: int) -> Entry:
+def _entry(call: Call, settings: Settings, values: Mapping[str, Any], prompt_bytes: int) -> Entry:
     request_class = "batch" if call.request.headers.get("x-roost-class") == "batch" else "interactive"
     return Entry(
         call.exchange.request_id,
         request_class=request_class,
         prompt_bytes=prompt_bytes,
+        max_tokens=_most_tokens(values),
         wait_for_load=settings.load.wait,
     )
+
+
+def _most_tokens(values: Mapping[str, Any]) -> int | None:
+    """The reply's limit as asked; a value of another type is the engine's to refuse."""
+    asked = values.get("max_completion_tokens", values.get("max_tokens"))
+    return asked if isinstance(asked, int) and asked > 0 else None
 
 
 def route(call: Call, resolution: Resolution, ticket: Ticket) -> None:

@@ -60,6 +60,8 @@ class StandInEngine:
 
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
     concurrency: int = 4
+    #: Tokens that running requests share; None: no limit.
+    shared_window: int | None = None
     name: str = "stand-in"
 
     def availability(self) -> Available:
@@ -80,8 +82,9 @@ class StandInEngine:
             served_name=spec.id,
             proof=ProofKind.COMMAND_LINE,
             traits=EngineTraits(cancels_non_stream=True, context_check="none", surfaces=SURFACES),
-            context_length=None,
+            context_length=self.shared_window,
             concurrency=self.concurrency,
+            shared_window=self.shared_window is not None,
         )
 
     async def health(self, worker: WorkerHttp) -> Health:

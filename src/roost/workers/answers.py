@@ -46,7 +46,7 @@ def tell_gone(station: Station) -> None:
 
 def insert_by_priority(station: Station, place: Place) -> None:
     """Lower priority values first; first come, first served among equals."""
-    behind = (i for i, other in enumerate(station.waiting) if other.entry.priority > place.entry.priority)
+    behind = (i for i, other in enumerate(station.waiting) if other.entry.rank > place.entry.rank)
     station.waiting.insert(next(behind, len(station.waiting)), place)
 
 

@@ -73,6 +73,8 @@ class Floor:
         for model_id, free in plan.dispatch.items():
             station = self._stations[model_id]
             for _ in range(free):
+                if not station.fits(station.waiting[0]):
+                    break  # the first in line is not overtaken, or a long prompt would wait for ever
                 self._grant(station, station.waiting.popleft())
         return bool(plan.drain or plan.start)
 

@@ -31,7 +31,8 @@ class Mismatch:
 def changed_file(spec: ModelSpec, identity_digest: Callable[[Path], str]) -> str | None:
     """Why the files on disk are no longer those that the catalog read; None: they are.
 
-    Blocking. Header and samples are hashed again only where size, times or inode moved (a copy of the same bytes is fine).
+    Blocking. Header and samples are hashed again only where size, times or inode moved: a copy of the same bytes is
+    fine.
     """
     for file in spec.files:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from roost.errors import RoostError
+from roost.workers.envelope import envelope_tokens
 from roost.workers.lifecycle import COMING, State
 from roost.workers.residency import Kind, ModelView
 from roost.workers.run import WorkerRun
@@ -85,7 +86,7 @@ class Station:
             kind=self.kind,
             running=len(self.running),
             waiting=tuple(place.arrived_at for place in self.waiting),
-            priority=min((place.entry.priority for place in self.waiting), default=0),
+            priority=min((place.entry.rank for place in self.waiting), default=0),
             concurrency=self.concurrency,
             ready_since=self.ready_since,
             last_active=self.last_active,
@@ -93,6 +94,17 @@ class Station:
             idle_ttl_s=self.run.order.knobs.idle_ttl_s if self.run else 0.0,
             wanted_since=self.wanted_since,
         )
+
+    def fits(self, place: Place) -> bool:
+        """Whether a request may be sent beside those that run; alone it always may."""
+        plan = self.run.plan if self.run else None
+        if plan is None or not plan.shared_window or not plan.context_length or not self.running:
+            return True
+        window, sequences = plan.context_length, plan.concurrency
+        taken = sum(
+            envelope_tokens(p.entry.prompt_bytes, p.entry.max_tokens, window, sequences) for p in (*self.running, place)
+        )
+        return taken <= window
 
     @property
     def matters_to_the_plan(self) -> bool:

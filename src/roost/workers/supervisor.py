@@ -66,7 +66,7 @@ class Supervisor(Floor):
 
     def _line_up(self, station: Station, place: Place) -> None:
         free = station.state is State.READY and not station.waiting and len(station.running) < station.concurrency
-        if free and not self._somebody_waits():
+        if free and station.fits(place) and not self._somebody_waits():
             self._grant(station, place)
             return
         insert_by_priority(station, place)

@@ -87,6 +87,10 @@ class Ticket(Protocol):
         ...
 
 
+#: Beyond any priority of a model.
+BATCH_RANK = 1_000_000
+
+
 @dataclass(frozen=True)
 class Entry:
     """What the pool must know of a request to place it."""
@@ -96,10 +100,17 @@ class Entry:
     request_class: str = "interactive"
     #: Lower goes first.
     priority: int = 0
+    #: Most tokens the reply may have, as asked; None: no limit asked.
+    max_tokens: int | None = None
     #: Bytes of the prompt: scales the first-token deadline.
     prompt_bytes: int = 0
     #: False: answer 503 model_loading instead of waiting (setting load.wait).
     wait_for_load: bool = True
+
+    @property
+    def rank(self) -> int:
+        """Order in line, lower first: a batch goes behind everything interactive."""
+        return self.priority + (BATCH_RANK if self.request_class == "batch" else 0)
 
 
 @dataclass(frozen=True)

@@ -298,3 +298,41 @@ async def test_ten_thousand_cancelled_requests_leave_no_trace(make_bench: MakeBe
         station = bench.pool._stations["b"]
         assert (len(station.waiting), len(station.running), station.number) == (0, 0, 0)
         first.leave()
+
+
+async def test_requests_that_share_a_window_and_may_not_fit_together_run_one_after_the_other(
+    make_bench: MakeBench,
+) -> None:
+    async with make_bench() as bench:
+        bench.engine.shared_window = 1000
+        first = bench.enter("a", prompt_bytes=1800, max_tokens=100)
+        await first.worker()
+        beside = bench.enter("a", prompt_bytes=300, max_tokens=100)
+        await beside.worker()
+        too_long = bench.enter("a", prompt_bytes=1500, max_tokens=100)
+        small = bench.enter("a", prompt_bytes=3, max_tokens=1)
+        assert (too_long.progress().position, small.progress().position) == (1, 2), "the first is not overtaken"
+        first.leave()
+        await too_long.worker()
+        await small.worker()
+        for ticket in (beside, too_long, small):
+            ticket.leave()
+
+
+async def test_a_request_larger_than_the_window_runs_alone(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        bench.engine.shared_window = 100
+        ticket = bench.enter("a", prompt_bytes=9000)
+        await ticket.worker()
+        ticket.leave()
+
+
+async def test_interactive_requests_go_before_a_batch(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        bench.engine.concurrency = 1
+        first, _ = await bench.ready("a")
+        batch = bench.enter("a", request_class="batch")
+        person = bench.enter("a")
+        assert (person.progress().position, batch.progress().position) == (1, 2)
+        for ticket in (first, batch, person):
+            ticket.leave()
