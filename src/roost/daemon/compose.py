@@ -185,6 +185,7 @@ class Daemon:
             ),
             is_auxiliary=self._is_auxiliary,
             is_home=lambda model_id: model_id in self.residents.wanted(),
+            on_ready=lambda model_id: self.residents.became_ready(model_id),
         )
 
     def _engine_for(self, model_id: str) -> str:
@@ -277,8 +278,8 @@ class Daemon:
     async def _files_changed(self, changed: frozenset[Path]) -> None:
         if changed - {self._paths.catalog}:
             await self._settings.reload(changed)
-            self.residents.names_changed()
         await self._catalog_again()
+        await self.pool.reconsider()
 
     async def _refresh_catalog(self) -> None:
         while True:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 from roost.catalog.catalog import Catalog
 from roost.catalog.compose import EMBEDDED_ID
 from roost.catalog.progress import Step
+from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import Settings
 from roost.daemon.names import Names, node_name
@@ -20,6 +22,18 @@ from roost.registry.write import set_role
 from roost.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What decides whether the default can be loaded."""
+
+    #: As the registry names it.
+    target: str | None
+    #: The physical id, when this machine has it.
+    default: str | None
+    fingerprint: str
+    settings: Settings
 
 
 class Residents:
@@ -57,21 +71,37 @@ class Residents:
     async def run(self) -> None:
         """Until cancelled: brings the default up, then follows it."""
         await self._choose_default()
-        loaded: str | None = None
+        tried: Situation | None = None
         while True:
             self._changed.clear()
-            default = self._physical("default")
-            if default != loaded or self.problem:
-                loaded = default if await self._bring_up() else None
+            situation = self._situation()
+            if situation != tried:
+                tried = situation
+                await self._bring_up(situation)
             await self._changed.wait()
+
+    def became_ready(self, model_id: str) -> None:
+        """A worker is proven. A default that failed at the start may have been brought up by a request since."""
+        if model_id == self._physical("default"):
+            self.problem = self.mend = None
+            self._tell_ready(model_id)
+
+    def _situation(self) -> Situation:
+        """What must change before another try makes sense: a failing model is not started over and over."""
+        default = self._physical("default")
+        spec = self._catalog.get(default) if default else None
+        fingerprint = spec.fingerprint if isinstance(spec, ModelSpec) else str(spec)
+        return Situation(self._names.state().registry.roles.get("default"), default, fingerprint, self._settings())
 
     async def _choose_default(self) -> None:
         """`--model`, else the registry's default, else the embedded model."""
         if self._options.model:
             self._names.force_default(self._options.model)
             self._why = "as --model says"
-        elif "default" not in self._names.state().registry.roles:
-            self._why = "brought along: the registry names no default"
+            return
+        target = self._names.state().registry.roles.get("default")
+        if target is None or (target == EMBEDDED_ID and self._catalog.get(EMBEDDED_ID) is None):
+            self._why = "the one that roost brings along"
             await self._take_embedded()
 
     async def _take_embedded(self) -> None:
@@ -92,14 +122,13 @@ class Residents:
 
         self._catalog.ensure_embedded(tell)
 
-    async def _bring_up(self) -> bool:
-        """Loads the default and then the others; whether the default can answer."""
-        model_id = self._physical("default")
+    async def _bring_up(self, situation: Situation) -> None:
+        """Loads the default and then the others."""
+        model_id, target = situation.default, situation.target
         if model_id is None:
-            target = self._names.state().registry.roles.get("default")
             text = f"the default role names {target}, which is not here" if target else "no default role is set"
             self._tell_problem(text, f"roost models add {target}" if target else "roost use default ID")
-            return False
+            return
         try:
             if not self._ready_told:
                 self._announce.step(f"model {model_id}: {self._why}")
@@ -107,11 +136,9 @@ class Residents:
             await self._pool.load(model_id)
         except RoostError as error:
             self._tell_problem(error.message, f"roost logs {model_id}")
-            return False
-        self.problem = self.mend = None
-        self._tell_ready(model_id)
+            return
+        self.became_ready(model_id)
         await self._preload()
-        return True
 
     async def _preload(self) -> None:
         room = self._settings().residency.max_resident

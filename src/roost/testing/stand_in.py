@@ -24,6 +24,7 @@ from roost.engines.types import (
     WorkerHttp,
     WorkerPlace,
 )
+from roost.errors import BadConfiguration
 from roost.host.this import this_host
 from roost.workers.orders import World
 
@@ -62,6 +63,8 @@ class StandInEngine:
     concurrency: int = 4
     #: Tokens that running requests share; None: no limit.
     shared_window: int | None = None
+    #: Every further start is refused, as by a knob that it cannot honour.
+    refuses: bool = False
     name: str = "stand-in"
 
     def availability(self) -> Available:
@@ -74,6 +77,8 @@ class StandInEngine:
         return []
 
     def launch(self, spec: ModelSpec, knobs: Knobs, model: ModelSettings, place: WorkerPlace) -> LaunchPlan:
+        if self.refuses:
+            raise BadConfiguration("the stand-in refuses these settings")
         argv = (sys.executable, "-m", "roost.testing.engine", "--uds", str(place.socket_path), "--model", spec.id)
         return LaunchPlan(
             argv=(*argv, *self.flags.get(spec.id, ())),

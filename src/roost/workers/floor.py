@@ -14,7 +14,7 @@ from roost.errors import ModelNotResident, RoostError, UpstreamCrashed, WorkerFa
 from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, tell_gone
 from roost.workers.lifecycle import Effect, Event, State, allows, step
-from roost.workers.orders import World, find_spec, rules, run_paths, start_order
+from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
 from roost.workers.residency import Kind, ModelView
 from roost.workers.run import WorkerRun
 from roost.workers.station import Place, Station
@@ -132,6 +132,7 @@ class Floor:
         station.failures.clear()
         station.last_failure = station.retry_at = None
         answer_wanted(station, None)
+        self._world.on_ready(station.model_id)
 
     # One start, and its end.
 
@@ -148,6 +149,7 @@ class Floor:
         try:
             warm = station.wanted_since is not None
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=warm)
+            station.effective = await asyncio.to_thread(effective_command, order)
             station.run = WorkerRun(
                 order,
                 self._world.host,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings, Settings
-from roost.engines.types import Engine
+from roost.engines.types import Engine, WorkerPlace
 from roost.errors import ModelNotFound, ModelUnavailable
 from roost.host.types import Host
 from roost.workers.logs_path import worker_log_name
@@ -32,6 +34,8 @@ class World:
     is_auxiliary: Callable[[ModelSpec], bool]
     #: The default role's model and the preloaded ones.
     is_home: Callable[[str], bool]
+    #: Told each time a worker has proven itself.
+    on_ready: Callable[[str], None] = field(default=lambda model_id: None)
     #: 0 to 1, for the jitter of back-offs.
     random: Callable[[], float] = field(default=random.random)
 
@@ -54,6 +58,19 @@ def start_order(world: World, model_id: str, *, warm: bool) -> StartOrder:
     model = settings.models.get(spec.id, ModelSettings())
     engine = world.choose_engine(spec, settings.knobs(spec.id), model)
     return StartOrder(spec, engine, settings.knobs(spec.id, engine.name), model, warm)
+
+
+#: A place that no start has: what differs between two plans for it differs by the settings alone.
+_NOWHERE = WorkerPlace(Path("/nowhere/w.sock"), Path("/nowhere/w"), 1, "key", "nonce")
+
+
+def effective_command(order: StartOrder) -> str:
+    """A digest of all that a start's settings and files decide: command, environment, input, endpoint, priority.
+    Two orders with the same digest would start the same worker. Raises RoostError."""
+    plan = order.engine.launch(order.spec, order.knobs, order.model, _NOWHERE)
+    watched = (order.knobs.idle_ttl_s, order.knobs.stall_s, order.knobs.process_priority)
+    parts = (order.spec.fingerprint, plan.argv, sorted(plan.env.items()), plan.stdin, plan.endpoint, plan.stop_argv)
+    return hashlib.sha256(repr((*parts, plan.context_length, plan.concurrency, watched)).encode()).hexdigest()
 
 
 def run_paths(world: World, model_id: str) -> RunPaths:

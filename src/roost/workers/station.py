@@ -66,6 +66,8 @@ class Station:
     #: A restart was asked for: start again once it is gone.
     restart: bool = False
     drain_deadline: float | None = None
+    #: Digest of what the current start was started with.
+    effective: str = ""
 
     @property
     def concurrency(self) -> int:

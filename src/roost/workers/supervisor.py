@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from roost.errors import ModelLoading, ModelNotResident, RoostError, ShuttingDown
 from roost.workers import residency
 from roost.workers.answers import (
@@ -18,12 +20,14 @@ from roost.workers.answers import (
 from roost.workers.floor import Floor
 from roost.workers.lifecycle import Event, State, allows
 from roost.workers.logs_path import worker_log_name
-from roost.workers.orders import World, rules
+from roost.workers.orders import World, effective_command, rules, start_order
 from roost.workers.residency import Kind
 from roost.workers.station import Place, Station
 from roost.workers.tickets import RequestTicket
 from roost.workers.types import Entry, Phase, Progress, WorkerView
 from roost.workers.views import worker_view
+
+log = structlog.get_logger(__name__)
 
 #: How long a broken connection waits to learn whether its worker is gone.
 LOSS_SETTLES_S = 2.0
@@ -160,6 +164,28 @@ class Supervisor(Floor):
             station.restart = True
             await self._drain(station, self._world.settings().drain_s)
         await self.load(station.model_id)
+
+    async def reconsider(self) -> None:
+        """After a change of settings, registry or catalog: restarts the residents whose effective command changed, each
+        once its running requests are over, and touches nothing else. A worker that could not be started with the
+        changed settings goes on with the old ones."""
+        for station in tuple(self._stations.values()):
+            if station.state is State.READY and await self._changed(station):
+                log.info("restarting with changed settings", model=station.model_id)
+                station.restart = True
+                self._post(station, Event.DRAIN)
+        self._replan()
+
+    async def _changed(self, station: Station) -> bool:
+        number = station.number
+        try:
+            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
+            effective = await asyncio.to_thread(effective_command, order)
+        except RoostError as error:
+            log.warning("changed settings cannot be used", model=station.model_id, reason=error.message)
+            return False
+        same_start = number == station.number and station.state is State.READY
+        return same_start and effective != station.effective
 
     def _drain(self, station: Station, drain_s: float) -> asyncio.Future[None]:
         """Closes it to new requests and ends it once those that run are over, or cut off after `drain_s`. A swap

@@ -336,3 +336,31 @@ async def test_interactive_requests_go_before_a_batch(make_bench: MakeBench) -> 
         assert (person.progress().position, batch.progress().position) == (1, 2)
         for ticket in (first, batch, person):
             ticket.leave()
+
+
+async def test_changed_settings_restart_the_worker_that_they_concern_after_its_requests(make_bench: MakeBench) -> None:
+    async with make_bench("a", "e", auxiliary=["e"]) as bench:
+        ticket, worker = await bench.ready("a")
+        other, beside = await bench.ready("e")
+        await bench.pool.reconsider()
+        assert bench.state("a") == "ready"
+        bench.engine.flags["a"] = ("--context", "4096")
+        await bench.pool.reconsider()
+        assert (bench.state("a"), bench.state("e")) == ("draining", "ready")
+        assert (await chat(worker))[0] == 200
+        waiting = bench.enter("a")
+        ticket.leave()
+        async with asyncio.timeout(10):
+            fresh = await waiting.worker()
+        assert fresh.pid != worker.pid and (await chat(beside))[0] == 200
+        waiting.leave()
+        other.leave()
+
+
+async def test_settings_that_cannot_be_used_leave_the_worker_as_it_is(make_bench: MakeBench) -> None:
+    async with make_bench() as bench:
+        ticket, worker = await bench.ready("a")
+        bench.engine.refuses = True
+        await bench.pool.reconsider()
+        assert bench.state("a") == "ready" and (await chat(worker))[0] == 200
+        ticket.leave()
