@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from roost.store.backlog import Backlog
+from roost.store.storable import storable
 from roost.store.types import ActivityRow
 from roost.store.writer import Writer, WriterSettings
 
@@ -63,6 +64,7 @@ class ActivityStore:
 
     def record(self, row: ActivityRow) -> None:
         """Remember the request; returns at once and never fails it."""
+        row = storable(row)
         self._recent.append(row)
         self._backlog.add(row)
         self._recorded.set()

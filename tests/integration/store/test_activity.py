@@ -151,3 +151,16 @@ async def test_the_table_is_pruned_while_it_is_written(path):
             store.record(activity_row(number))
         await until(lambda: store.unwritten == 0)
     assert stored_ids(path) == [f"r{number}" for number in range(370, 400)]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "z" * 1_000_000, "a\nb\x1b[31m"])
+async def test_what_an_engine_made_up_is_stored_cut_and_never_ends_the_writer(path, text):
+    hostile = replace(activity_row(0), prompt_tokens=10**30, completion_tokens=-(10**30), finish_reason=text)
+    async with running(activity_store(path, QUICK)) as store:
+        store.record(hostile)
+        store.record(activity_row(1))
+        await until(lambda: store.unwritten == 0)
+        shown = store.recent()[1]
+    assert stored_ids(path) == ["r0", "r1"]
+    assert shown.prompt_tokens is None and shown.completion_tokens is None
+    assert shown.finish_reason and shown.finish_reason.isprintable() and len(shown.finish_reason) <= 1000
