@@ -90,6 +90,7 @@ wheel: $(RUN_STAMP)
 docs: $(TEST_STAMP)
 	$(BIN)/python -m roost.config.reference > docs/reference/settings.md
 	$(BIN)/python -m roost.cli.reference > docs/reference/cli.md
+	$(BIN)/python -m roost.workers.reference > docs/reference/worker-states.md
 
 # The resolvers have an environment of their own: what they need is no part of roost.
 PIP_COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -1,7 +1,7 @@
 """The life of one model's worker as a table. No clock and no process here: `step` is pure.
 
 Facts carry the number of the start that they speak of; the supervisor drops stale ones before they get here.
-The diagram in the docs is generated from this table (`python -m roost.workers.lifecycle`).
+The page of the docs with its diagram is generated from this table by reference.py.
 """
 
 from __future__ import annotations
@@ -112,18 +112,3 @@ def step(state: State, event: Event) -> tuple[State, Effect]:
 
 def allows(state: State, event: Event) -> bool:
     return (state, event) in TABLE
-
-
-def mermaid() -> str:
-    """The table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> stopped"]
-    for (state, event), (target, effect) in TABLE.items():
-        act = f" / {effect.value}" if effect is not Effect.NOTHING else ""
-        lines.append(f"    {state.value} --> {target.value}: {event.value}{act}")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(mermaid())

@@ -6,7 +6,9 @@ from itertools import product
 
 import pytest
 
-from roost.workers.lifecycle import OCCUPYING, TABLE, Effect, Event, NoTransition, State, allows, mermaid, step
+from roost.workers.lifecycle import OCCUPYING, TABLE, Effect, Event, NoTransition, State, allows, step
+from roost.workers.reference import mermaid, page
+from tests.helpers import ROOT
 
 
 def reachable_from(start: State) -> set[State]:
@@ -67,3 +69,8 @@ def test_a_worker_is_ended_whenever_it_stops() -> None:
 
 def test_the_diagram_has_a_line_for_every_row() -> None:
     assert mermaid().count(" --> ") == len(TABLE) + 1
+
+
+def test_the_page_of_the_docs_is_what_the_table_says() -> None:
+    committed = (ROOT / "docs/reference/worker-states.md").read_text()
+    assert committed == page(), "run make docs"

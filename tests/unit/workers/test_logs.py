@@ -51,6 +51,16 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     assert all(len(line) <= 4096 for line in log.last_lines(40))
 
 
+def test_a_prompt_longer_than_a_line_may_be_is_not_written_from_its_second_piece_on(tmp_path: Path) -> None:
+    log = WorkerLog(tmp_path / "w.log", 1_000_000)
+    log.feed(b"INFO prompt: '" + b"secret " * 1000)
+    for _ in range(3):
+        log.feed(b"secret " * 1000)
+    log.feed(b"secret' done\nnext line\nlast")
+    log.close()
+    assert (tmp_path / "w.log").read_bytes() == b"INFO prompt:  [redacted]\nnext line\nlast\n"
+
+
 def test_a_disk_that_cannot_be_written_loses_lines_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     log = WorkerLog(tmp_path / "file" / "w.log", 10_000)
