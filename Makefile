@@ -22,7 +22,7 @@ help:
 	@echo "make run [PORT=N]   install into .venv and serve in the foreground"
 	@echo "make install        install into .venv"
 	@echo "make test           install and pass all tests but those of the gigabyte engines"
-	@echo "make test-engines   make test, then the tests of vllm-mlx (6.5 GB of environment)"
+	@echo "make test-engines   make test, then the tests of vllm-mlx (1.2 GB of environment)"
 	@echo "make check          lint, types and the unit tests: seconds"
 	@echo "make bench          the speed comparisons of benchmarks/ (a quiet machine, please)"
 	@echo "make wheel          build the wheel into dist/"
@@ -95,7 +95,7 @@ docs: $(TEST_STAMP)
 # The resolvers have an environment of their own: what they need is no part of roost.
 PIP_COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
-  --build-deps-for editable --build-deps-for wheel --extra llama --extra hub
+  --build-deps-for editable --build-deps-for wheel --extra llama --extra hub --extra import
 
 lock:
 	$(PYTHON) -m venv build/lock

@@ -100,10 +100,10 @@ class DaemonClient:
     async def unload(self, model: str) -> LoadAccepted:
         return _shape(LoadAccepted, await self._json("POST", f"/roost/v1/models/{quote(model)}/unload"))
 
-    async def restart(self, model: str | None = None) -> None:
+    async def restart(self, model: str | None = None) -> LoadAccepted:
         """Drain, stop and start one worker again; None: every resident one."""
         suffix = "" if model is None else f"/{quote(model)}"
-        await self._json("POST", f"/roost/v1/workers/restart{suffix}")
+        return _shape(LoadAccepted, await self._json("POST", f"/roost/v1/workers/restart{suffix}"))
 
     async def shutdown(self) -> None:
         """Starts the drain; the daemon is gone when its socket no longer answers."""

@@ -29,7 +29,7 @@ class Announcer(Protocol):
         """A fetch has come so far; call it as often as is convenient. `done_bytes == total_bytes` ends it."""
         ...
 
-    def ready(self, host: str, port: int, model: str, engine: str) -> None:
+    def ready(self, host: str, port: int, model: str, engine: str, *, tls: bool = False) -> None:
         """The default role can answer. Called once; `port` is the one that was really bound."""
         ...
 

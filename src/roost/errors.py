@@ -3,17 +3,17 @@
 RoostError
 ├── BadRequest 400            InvalidJson, InvalidUtf8, MissingParameter, InvalidType, ContextLengthExceeded, Refused
 ├── InvalidApiKey 401
-├── Forbidden 403             OriginNotAllowed, HostNotAllowed, ScopeDenied
-├── NotFound 404              ModelNotFound, RouteNotFound
+├── Forbidden 403             OriginNotAllowed, HostNotAllowed
+├── NotFound 404              ModelNotFound
 ├── MethodNotAllowed 405
 ├── RequestTimeout 408 · Conflict 409 · RequestTooLarge 413 · UnsupportedMediaType 415 · HeadersTooLarge 431
 ├── TooManyRequests 429       ConcurrencyLimit
 ├── ServerError 500           InternalError
 ├── BadGateway 502            UpstreamCrashed, UpstreamDisconnected
 ├── Unavailable 503           ModelLoading, ModelLoadingTimeout, ModelNotResident, ModelUnavailable, WorkerFailed,
-│                             WorkerOutOfMemory, InsufficientMemory, ShuttingDown, StorageFull
+│                             WorkerOutOfMemory, InsufficientMemory, ShuttingDown, StorageFull, TooManyConnections
 ├── GatewayTimeout 504        UpstreamStalled
-└── BadConfiguration          no HTTP face: the CLI exits with 78
+└── BadConfiguration 503      with its problems; the CLI exits with 78
 
 A message says what could not be done, why with its numbers, and the next step. It never holds prompt text.
 """
@@ -226,6 +226,10 @@ class StorageFull(Unavailable):
     code = "storage_full"
 
 
+class TooManyConnections(Unavailable):
+    code = "too_many_connections"
+
+
 class GatewayTimeout(RoostError):
     status = 504
     code = "upstream_stalled"
@@ -238,8 +242,24 @@ class UpstreamStalled(GatewayTimeout):
 class BadConfiguration(RoostError):
     """A settings or registry file, a flag or a knob cannot be used; `problems` lists each one with its place."""
 
+    status = 503
     code = "bad_configuration"
+    # Another try finds the same file.
+    should_retry_default = False
 
-    def __init__(self, message: str, *, problems: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: tuple[str, ...] = (),
+        retry_after_s: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, should_retry=should_retry)
         self.problems = problems
+
+    def openai_body(self) -> dict[str, dict[str, str | None]]:
+        body = super().openai_body()
+        untold = [problem for problem in self.problems if problem not in self.message]
+        body["error"]["message"] = f"{self.message}: {'; '.join(untold)}" if untold else self.message
+        return body

@@ -20,24 +20,25 @@ LINE_EVERY = 0.1
 LINE_EVERY_BYTES = 10 * people.MEGABYTE
 
 
-def ready_line(host: str, port: int, model: str, engine: str) -> str:
+def ready_line(host: str, port: int, model: str, engine: str, *, tls: bool = False) -> str:
     """The one line that scripts wait for."""
-    return f"roost ready {base_url(host, port)}/v1 model={model} engine={engine}"
+    return f"roost ready {base_url(host, port, tls=tls)}/v1 model={model} engine={engine}"
 
 
-def base_url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def base_url(host: str, port: int, *, tls: bool = False) -> str:
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def next_steps(host: str, port: int) -> list[str]:
+def next_steps(host: str, port: int, *, tls: bool = False) -> list[str]:
     """What to do with a fresh endpoint: a request to copy, and the commands that come next."""
-    return [
-        "",
+    request = [
         f"  curl {base_url(host, port)}/v1/chat/completions -H 'Content-Type: application/json' \\",
         """    -d '{"model": "default", "messages": [{"role": "user", "content": "What is 2+2?"}]}'""",
-        "",
-        "  next: roost chat · roost status · roost models discover · roost use coding MODEL",
     ]
+    # With TLS a curl needs the certificate's name and a key, and neither is known here.
+    ask = ['  roost ask "What is 2+2?"']
+    following = "  next: roost chat · roost status · roost models discover · roost use coding MODEL"
+    return ["", *(ask if tls else request), "", following]
 
 
 class Bar:
@@ -48,8 +49,14 @@ class Bar:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, int] = {}
+        self._finished: set[str] = set()
 
     def show(self, label: str, done_bytes: int, total_bytes: int | None) -> None:
+        if label in self._finished:
+            # A fetch reports its whole more than once; one bar is enough.
+            return
+        if done_bytes == total_bytes:
+            self._finished.add(label)
         if self._stream.isatty():
             self._draw(label, done_bytes, total_bytes)
         else:
@@ -115,11 +122,11 @@ class ConsoleAnnouncer:
         if done_bytes == total_bytes:
             self._bar.close()
 
-    def ready(self, host: str, port: int, model: str, engine: str) -> None:
+    def ready(self, host: str, port: int, model: str, engine: str, *, tls: bool = False) -> None:
         self._bar.close()
-        self._out.write(ready_line(host, port, model, engine) + "\n")
+        self._out.write(ready_line(host, port, model, engine, tls=tls) + "\n")
         self._out.flush()
-        for line in next_steps(host, port):
+        for line in next_steps(host, port, tls=tls):
             self._line(line)
 
     def problem(self, text: str, mend: str | None = None) -> None:
@@ -152,9 +159,9 @@ class EventAnnouncer:
         self.beside.progress(label, done_bytes, total_bytes)
         self._send({"event": "progress", "label": label, "done_bytes": done_bytes, "total_bytes": total_bytes})
 
-    def ready(self, host: str, port: int, model: str, engine: str) -> None:
-        self.beside.ready(host, port, model, engine)
-        self._send({"event": "ready", "host": host, "port": port, "model": model, "engine": engine})
+    def ready(self, host: str, port: int, model: str, engine: str, *, tls: bool = False) -> None:
+        self.beside.ready(host, port, model, engine, tls=tls)
+        self._send({"event": "ready", "host": host, "port": port, "model": model, "engine": engine, "tls": tls})
         self.close()
 
     def problem(self, text: str, mend: str | None = None) -> None:

@@ -17,6 +17,7 @@ from roost.cli import (
     doctor,
     engines,
     explain,
+    import_,
     keys,
     logs,
     models,
@@ -57,8 +58,8 @@ class GroupRow:
     name: str
     help: str
     rows: tuple[tuple[str, Callable[..., None]], ...]
-    #: Runs when the group is named alone.
-    default: Callable[..., None]
+    #: Runs when the group is named alone; None: that shows its help.
+    default: Callable[..., None] | None
 
 
 #: No first sentence is longer; beyond it typer cuts with dots.
@@ -100,6 +101,13 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
         "The settings in force, and whether they hold together.",
         (("show", config.config_show), ("check", config.config_check)),
         config.config_show,
+    ),
+    GroupRow(
+        SET_UP,
+        "import",
+        "Another program's configuration as roost's own.",
+        (("llama-swap", import_.import_llama_swap),),
+        None,
     ),
     GroupRow(
         SET_UP,
@@ -174,13 +182,15 @@ def build_app() -> typer.Typer:
 
 
 def _group(row: GroupRow) -> typer.Typer:
-    group = typer.Typer(cls=Listed, help=row.help, rich_markup_mode=None)
+    default = row.default
+    group = typer.Typer(cls=Listed, help=row.help, rich_markup_mode=None, no_args_is_help=default is None)
 
     def alone(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            row.default()
+        if context.invoked_subcommand is None and default is not None:
+            default()
 
-    group.callback(invoke_without_command=True, help=f"{row.help} Alone, it is `{_default_name(row)}`.")(alone)
+    help_text = f"{row.help} Alone, it is `{_default_name(row)}`." if default else row.help
+    group.callback(invoke_without_command=default is not None, help=help_text)(alone)
     for name, function in row.rows:
         group.command(name)(function)
     return group

@@ -15,8 +15,10 @@ from roost.cli.output import note
 if TYPE_CHECKING:
     from roost.client import DaemonClient
 
-#: What a role option means, in `ask` and `chat` alike.
+#: In `ask` and `chat` alike.
 ROLE_HELP = "Role or model id that answers."
+TOKENS_HELP = "Longest answer, in tokens."
+CUT = "note: the answer was cut at its token limit"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def ask(
     prompt: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="The question.")] = None,
     role: Annotated[str, typer.Option("--model", "-m", metavar="ROLE", help=ROLE_HELP)] = "default",
     system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="How it shall answer.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Longest answer, in tokens.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help=TOKENS_HELP)] = None,
 ) -> None:
     """Ask once; the answer streams to standard output and nothing else does.
 
@@ -52,7 +54,7 @@ def ask(
         return await stream_answer(client, role, messages, max_tokens=max_tokens)
 
     if ask_daemon(converse).finish == "length":
-        note("note: the answer was cut at its token limit")
+        note(CUT)
 
 
 async def stream_answer(

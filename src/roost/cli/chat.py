@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roost.cli.ask import ROLE_HELP, stream_answer
+from roost.cli.ask import CUT, ROLE_HELP, TOKENS_HELP, Answer, stream_answer
 from roost.cli.doors import ask_daemon
 from roost.cli.output import note, paint_for
 from roost.cli.suggest import did_you_mean
@@ -32,6 +32,8 @@ class Conversation:
 
     model: str
     system: str | None = None
+    #: Longest answer.
+    max_tokens: int | None = None
     said: list[dict[str, str]] = field(default_factory=list)
 
     def messages(self, text: str) -> list[dict[str, str]]:
@@ -45,6 +47,7 @@ class Conversation:
 def chat(
     role: Annotated[str, typer.Option("--model", "-m", metavar="ROLE", help=ROLE_HELP)] = "default",
     system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="How it shall answer.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help=TOKENS_HELP)] = None,
 ) -> None:
     """Talk with a model; /help lists what can be typed besides text.
 
@@ -56,7 +59,7 @@ def chat(
       roost chat -m coding -s "Be brief."
       printf 'Hello\\nAnd in French?\\n' | roost chat
     """
-    conversation = Conversation(role, system)
+    conversation = Conversation(role, system, max_tokens)
     interactive = sys.stdin.isatty()
     if interactive:
         note(_greeting(role))
@@ -128,18 +131,20 @@ def _turn(conversation: Conversation, text: str, interactive: bool) -> None:
             raise
         note(f"error: {error.message}")
     else:
-        conversation.remember(text, answer)
+        conversation.remember(text, answer.text)
+        if answer.finish == "length":
+            note(CUT)
 
 
-def _answer(conversation: Conversation, text: str, interactive: bool) -> str:
+def _answer(conversation: Conversation, text: str, interactive: bool) -> Answer:
     paint = paint_for(sys.stderr)
 
     def think(reasoning: str) -> None:
         if interactive and reasoning:
             sys.stderr.write(paint.faint(reasoning))
 
-    async def converse(client: DaemonClient) -> str:
-        messages = conversation.messages(text)
-        return (await stream_answer(client, conversation.model, messages, reasoning=think)).text
+    async def converse(client: DaemonClient) -> Answer:
+        messages, limit = conversation.messages(text), conversation.max_tokens
+        return await stream_answer(client, conversation.model, messages, max_tokens=limit, reasoning=think)
 
     return ask_daemon(converse)

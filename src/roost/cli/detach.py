@@ -16,7 +16,8 @@ from roost.cli.output import note
 from roost.config.paths import Paths
 
 STOP_TIMEOUT_S = 10.0
-
+#: The events of a start that end the waiting.
+READY, PROBLEM = "ready", "problem"
 
 #: -P: a module of the same name in the current folder must not be taken for ours.
 OURSELVES = (sys.executable, "-P", "-m", "roost.cli.main", "up")
@@ -35,13 +36,14 @@ def start_detached(
         process = _spawn([*program, *flags, "--announce-fd", str(write_end)], log_path, write_end)
         os.close(write_end)
         try:
-            ready = _watch(events, console)
+            word = _watch(events, console)
         except KeyboardInterrupt:
             _stop(process)
             raise
-    if ready:
-        note(f'  roost runs in the background (pid {process.pid}); "roost down" stops it; log: {log_path}')
-        return DONE
+    if word is not None:
+        state = "" if word == READY else ' without a default that can answer; "roost status" says why'
+        note(f'  roost runs in the background (pid {process.pid}){state}; "roost down" stops it; log: {log_path}')
+        return DONE if word == READY else FAILED
     code = process.wait()
     note(f"roost did not start (exit code {code}); log: {log_path}")
     return code or FAILED
@@ -63,15 +65,18 @@ def _spawn(command: Sequence[str], log_path: Path, write_end: int) -> subprocess
         os.close(log)
 
 
-def _watch(events: TextIO, console: ConsoleAnnouncer) -> bool:
-    """Replay until it is ready; False when its end of the pipe closed before that."""
+def _watch(events: TextIO, console: ConsoleAnnouncer) -> str | None:
+    """Replay up to the word that ends the waiting; None when its end of the pipe closed before that.
+
+    A problem ends it too: the daemon goes on, but only a person can mend what keeps the default from answering.
+    """
     for line in events:
         event = json.loads(line)
-        ready = event["event"] == "ready"
+        word = str(event["event"])
         replay(event, console)
-        if ready:
-            return True
-    return False
+        if word in (READY, PROBLEM):
+            return word
+    return None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from roost.cli.doors import ask_daemon
-from roost.cli.format import NOTHING
 from roost.cli.models import JsonOption
 from roost.cli.output import say, say_json
-from roost.cli.status_text import live_workers
+from roost.cli.status_text import NOT_LOADED, live_workers
 from roost.errors import ModelNotFound
 from roost.registry.types import AUXILIARY_ROLES
 
@@ -92,16 +91,17 @@ def _meaning(name: str, status: StatusReport, entry: dict[str, Any] | None) -> s
 
 
 def _by_worker(worker: WorkerReport) -> Iterator[str]:
-    version = f" {worker.engine_version}" if worker.engine_version else ""
-    yield (
-        f"{worker.model} is {worker.state} in worker {worker.worker_id}: "
-        f"{worker.engine}{version}, pid {worker.pid or NOTHING}"
-    )
+    engine = f"{worker.engine} {worker.engine_version or ''}".strip(" -")
+    process = f", pid {worker.pid}" if worker.pid else ""
+    yield f"{worker.model} is {worker.state} in worker {worker.worker_id}: {engine}{process}"
     if worker.grade:
         yield f"its weights are {worker.grade}: {worker.proof or 'fingerprint ' + worker.fingerprint[:12]}"
     if worker.problem:
         yield f"it has a problem: {worker.problem}" + (f'; run "{worker.mend}"' if worker.mend else "")
-    yield f"a request goes there now ({worker.running} running, {worker.queued} queued, {worker.concurrency} at once)"
+    if worker.state in NOT_LOADED:
+        return
+    prospect = "a request goes there now" if worker.state == "ready" else "a request waits until it is ready"
+    yield f"{prospect} ({worker.running} running, {worker.queued} queued, {worker.concurrency} at once)"
 
 
 def _rotation(status: StatusReport, name: str) -> str:

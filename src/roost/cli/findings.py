@@ -54,7 +54,8 @@ def _registry_problem(place: Here, problem: RegistryProblem | None) -> Iterator[
     if problem is None:
         return
     where = "" if problem.line is None else f", line {problem.line}, column {problem.column}"
-    mend = f"mend that place, or take back {place.paths.registry}.bak"
+    backup = place.paths.registry.with_name(f"{place.paths.registry.name}.bak")
+    mend = "mend that place" + (f", or take back {backup}" if backup.exists() else "")
     yield Problem(severity="error", text=f"{place.paths.registry}{where}: {problem.message}", mend=mend)
 
 

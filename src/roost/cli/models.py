@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +49,8 @@ def models_add(
       roost models add bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M
       roost models add ~/models/model.gguf --id my-model
     """
+    if not what.strip():
+        raise typer.BadParameter("nothing to add: name a hub id, a folder or a file.gguf")
     bar = Bar(sys.stderr)
     try:
         spec = _catalog(here()).add(what, model_id=model_id, revision=revision, progress=bar.show_step)
@@ -90,8 +94,7 @@ def models_discover(as_json: JsonOption = False) -> None:
     """
     place = here()
     catalog = _catalog(place)
-    own = catalog.added()
-    found = [model for model in catalog.all() if model.id not in own and model.source.kind is not SourceKind.DECLARED]
+    found = [model for model in catalog.all() if is_others(model, catalog.added(), place.paths.models)]
     if as_json:
         say_json(found)
     elif found:
@@ -99,6 +102,12 @@ def models_discover(as_json: JsonOption = False) -> None:
         note(f"{len(found)} found; take one with: roost use ROLE ID")
     else:
         note("nothing was found; catalog.folders in roost.toml names further folders to search")
+
+
+def is_others(model: ModelSpec | UnavailableModel, own: Collection[str], fetched: Path) -> bool:
+    """Neither added nor declared by somebody here, nor in the folder of what roost fetched."""
+    declared = model.source.kind is SourceKind.DECLARED
+    return not declared and model.id not in own and not Path(model.source.location).is_relative_to(fetched)
 
 
 def models_show(model: IdArgument, as_json: JsonOption = False) -> None:

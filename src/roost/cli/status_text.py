@@ -14,6 +14,8 @@ AUTH_WORDS = {
     "keys+tls": "keys needed, TLS",
 }
 GOOD_STATES = ("ready", "resident")
+#: States of a worker that has no process, or will soon have none.
+NOT_LOADED = ("stopped", "failed", "backoff")
 BAD_STATES = ("failed", "backoff", "unavailable", "unknown")
 
 
@@ -81,7 +83,7 @@ def _workers(workers: Sequence[WorkerReport], now: float, paint: Paint) -> list[
 def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
     grade = f", {worker.grade}" if worker.grade else ""
     auxiliary = " (auxiliary)" if worker.kind == "auxiliary" else ""
-    engine = f"{worker.engine} {worker.engine_version or ''}".strip()
+    engine = f"{worker.engine} {worker.engine_version or ''}".strip(" -")
     identity = f"fingerprint {worker.fingerprint[:12]}" if worker.fingerprint else "no fingerprint"
     details = [
         f"  {_state(worker.state, paint)}{grade}, {identity}",
@@ -124,6 +126,8 @@ def _roles(roles: Sequence[RoleReport], paint: Paint) -> list[str]:
 
 
 def _role_state(role: RoleReport) -> str:
+    if role.resolves_to is None and role.note:
+        return role.note
     words = [role.state]
     if role.via_default:
         words.append("as default")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,11 +55,19 @@ def restart(
       roost restart SmolLM2-135M-Instruct-Q4_1
     """
 
-    async def call(client: DaemonClient) -> None:
-        await client.restart(model)
+    async def call(client: DaemonClient) -> str:
+        running = [worker.model for worker in (await client.status()).workers if worker.state == "ready"]
+        accepted = await client.restart(model)
+        return restarted(accepted.model if model else None, running)
 
-    ask_daemon(call)
-    say(f"restarted {model or 'every resident model'}")
+    say(ask_daemon(call))
+
+
+def restarted(model: str | None, running: Sequence[str]) -> str:
+    """What a restart did, given who was READY before it."""
+    if model is not None:
+        return f"restarted {model}" if model in running else f"started {model}: it was not running"
+    return f"restarted {', '.join(running)}" if running else "nothing was running: nothing was restarted"
 
 
 def load(model: Annotated[str, typer.Argument(metavar="ID", help="Model to make resident.")]) -> None:

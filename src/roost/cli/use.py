@@ -12,15 +12,16 @@ import typer
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.cli.doors import Here, ask_daemon, daemon_answers, here, load_settings, open_catalog, read_registry
 from roost.cli.output import note, say, say_json
+from roost.cli.status_text import NOT_LOADED
 from roost.cli.suggest import did_you_mean, nearest
 from roost.errors import ModelNotFound, ModelUnavailable, Refused
 from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES
 
 if TYPE_CHECKING:
-    from roost.api import RoleReport
+    from roost.api import StatusReport
     from roost.catalog.catalog import Catalog
     from roost.client import DaemonClient
-    from roost.config.settings import RoleSettings
+    from roost.config.settings import RoleSettings, Settings
 
 ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 #: So close to a known role, a new one is more likely a slip.
@@ -68,7 +69,8 @@ def use(
         check_fit(role, found, loaded.settings.roles.get(role))
     if not dry_run:
         _write(place, catalog, role, found)
-    change = Change(role, found.id, roles.get(role), str(place.paths.registry), not dry_run, _what_happens(place, role))
+    next_ = _what_happens(place, role, found.id, loaded.settings)
+    change = Change(role, found.id, roles.get(role), str(place.paths.registry), not dry_run, next_)
     _show(change, found, as_json)
 
 
@@ -87,7 +89,7 @@ def find_model(model: str, known: Iterable[ModelSpec | UnavailableModel]) -> Mod
     if model in by_id:
         return by_id[model]
     raise ModelNotFound(
-        f'no model on this machine has the id "{model}"{did_you_mean(model, by_id)}; nothing was written; '
+        f'no model on this machine has the id "{model}"{did_you_mean(model, by_id)}; nothing was put in its place; '
         'see "roost models list" or fetch it with "roost models add"'
     )
 
@@ -118,32 +120,40 @@ def _write(place: Here, catalog: Catalog, role: str, found: ModelSpec | Unavaila
     set_role(place.paths.registry, role, found.id)
 
 
-def _what_happens(place: Here, role: str) -> str:
+def _what_happens(place: Here, role: str, model: str, settings: Settings) -> str:
     """The next thing that a running daemon will do about it, in one sentence."""
     if not daemon_answers(place.paths):
         return 'no roost is running here; "roost up" will use it'
 
     from roost.client import RoostClientError
 
-    async def call(client: DaemonClient) -> tuple[str, RoleReport | None]:
-        status = await client.status()
-        return status.rotation_policy, next((report for report in status.roles if report.role == role), None)
+    async def call(client: DaemonClient) -> StatusReport:
+        return await client.status()
 
     try:
-        return running_sentence(*ask_daemon(call, place))
+        status = ask_daemon(call, place)
     except RoostClientError as error:
         return f"a roost is running and did not say what it does next: {error.message}"
+    return f"roost is running and notices within a second; {next_step(status, role, model, settings)}"
 
 
-def running_sentence(policy: str, report: RoleReport | None) -> str:
-    if report is not None and report.note:
-        return f"roost is running and notices within a second; {report.note}"
+def next_step(status: StatusReport, role: str, model: str, settings: Settings) -> str:
+    """What a request for the role meets. Not read from the status' own roles: these may be older than the file."""
+    live = [worker for worker in status.workers if worker.state not in NOT_LOADED]
+    if any(worker.model == model for worker in live):
+        return "it is loaded already"
+    if model in settings.models and settings.models[model].external:
+        return "the next request goes to the server of that model"
+    if role in AUXILIARY_ROLES:
+        return "the next request starts a small worker of its own beside the resident"
+    if sum(worker.kind == "chat" for worker in live) < settings.residency.max_resident:
+        return "the next request loads it"
     swap = {
         "never": 'rotation is "never": what is resident stays until "roost load"',
         "idle": 'rotation is "idle": it is loaded once the resident has been idle; "roost load" does it now',
         "always": 'rotation is "always": the next request loads it',
     }
-    return f"roost is running and notices within a second; {swap.get(policy, policy)}"
+    return swap.get(status.rotation_policy, status.rotation_policy)
 
 
 def _show(change: Change, found: ModelSpec | UnavailableModel, as_json: bool) -> None:

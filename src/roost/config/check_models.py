@@ -23,6 +23,10 @@ def check_models(settings: Settings, facts: Facts) -> Iterator[Problem]:
         yield from _check_how_served(place, model)
         yield from unknown_capabilities(f"{place}.capabilities", model.capabilities)
         yield from check_filters(f"{place}.filters", model.filters)
+        for name, filters in model.name_filters.items():
+            yield from check_filters(dotted(("models", model_id, "name_filters", name)), filters)
+            if name not in (model_id, *model.aliases):
+                yield warning(f'{place}.name_filters: "{name}" is none of its names', "add it to aliases")
         declared = model.command is not None or model.external is not None
         if facts.models is not None and model_id not in facts.models and not declared:
             yield warning(

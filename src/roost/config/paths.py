@@ -53,6 +53,11 @@ class Paths:
         return self.state / "logs"
 
     @property
+    def saved(self) -> Path:
+        """What workers had computed when they were stopped; mode 0700, for conversations are in it."""
+        return self.state / "saved"
+
+    @property
     def database(self) -> Path:
         return self.state / "roost.sqlite"
 

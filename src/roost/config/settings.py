@@ -40,7 +40,7 @@ class GatewaySettings(Section):
     max_json_depth: int = Field(64, ge=4, description="Deeper JSON is 400: engines parse recursively.")
     max_header_bytes: int = Field(16 * 2**10, ge=1024, description="Longest header line and longest header field.")
     max_connections: int = Field(
-        4096, ge=16, description="Open client connections; beyond it new ones wait unaccepted."
+        4096, ge=16, description="Open client connections; one more is answered 503 and closed."
     )
     heartbeat_s: float = Field(10.0, gt=0, description="Silence before a stream gets its 200 and an SSE comment.")
     write_deadline_s: float = Field(60.0, gt=0, description="A client that takes no byte for so long is dropped.")
@@ -94,6 +94,24 @@ class CatalogSettings(Section):
     offline: bool = Field(False, description="Never ask a hub; what is on disk is all there is.")
 
 
+class ResumeSettings(Section):
+    """What a model had computed of its conversations is kept while it is not loaded, so that their next turn does not
+    begin anew. The files hold those conversations: they lie in the state folder, readable by its owner only, and are
+    removed when the model is loaded again."""
+
+    enabled: bool = Field(
+        True,
+        description="Write the caches of a model to disk when it goes, and read them when it comes back; "
+        "off: nothing of a conversation is written, and what was is removed at the next load of any model.",
+    )
+    max_bytes: int = Field(
+        4 * 2**30,
+        ge=0,
+        description="Disk that all saved caches may take together; the oldest go first. Nothing is saved while less "
+        "than this is free.",
+    )
+
+
 class LogSettings(Section):
     """What is written down, and how much of it."""
 
@@ -127,6 +145,11 @@ class Knobs(Section):
     prefix_cache: bool = Field(True, description="Reuse the KV of a common prefix between turns.")
     prefix_cache_mb: int = Field(
         512, ge=0, description="Memory reserved for cached prefixes: small and fixed, engines' defaults grow unbounded."
+    )
+    resume: bool = Field(
+        True,
+        description="Keep the caches of this model's conversations on disk while it is not loaded (llama.cpp, "
+        "vllm-mlx); `resume.enabled` turns it off for all.",
     )
     kv_cache_type: Literal["auto", "f16", "bf16", "q8_0", "q4_0"] = Field(
         "auto", description="Element type of the KV cache; quantized saves memory and costs quality."
@@ -212,8 +235,19 @@ class ModelSettings(Section):
     """`[models."ID"]`: what is set for one model."""
 
     engine: dict[str, Any] = Field(default_factory=dict, description="Knobs of this model; see [engine].")
+    name: str = Field("", description="Shown beside the id in lists.")
+    description: str = Field("", description="What it is for, shown in lists.")
     filters: FilterSettings = Field(FilterSettings(), description="Changes to the requests that it answers.")
     aliases: tuple[str, ...] = Field((), description="Further names of this model.")
+    name_filters: dict[str, FilterSettings] = Field(
+        default_factory=dict,
+        description="Further changes to the requests that use one of its names (the id or an alias), by that name.",
+    )
+    unlisted: bool = Field(False, description="Not listed, though whoever knows its name may use it.")
+    priority: int = Field(0, description="When several models wait to be loaded, the one with the highest goes first.")
+    max_requests: int | None = Field(
+        None, ge=1, description="Its requests, running and waiting; beyond it 429; unset: queue.max_requests."
+    )
     command: CommandWorker | None = Field(None, description="Serve it by a command line of yours; engine `command`.")
     external: ExternalWorker | None = Field(None, description="Serve it by a running server; engine `external`.")
     context_length: int | None = Field(None, description="Declared window of a command or external model.")
@@ -237,6 +271,7 @@ class Settings(Section):
     residency: ResidencySettings = ResidencySettings()
     load: LoadSettings = LoadSettings()
     catalog: CatalogSettings = CatalogSettings()
+    resume: ResumeSettings = ResumeSettings()
     log: LogSettings = LogSettings()
     drain_s: Annotated[float, Field(ge=0, description="Longest drain at stop, restart and unload.")] = 30.0
     engine: Knobs = Knobs()

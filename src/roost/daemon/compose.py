@@ -19,6 +19,7 @@ from roost.catalog.catalog import Catalog
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.watch import FileWatch
+from roost.daemon.listen import BACKLOG
 from roost.daemon.live_settings import LiveSettings
 from roost.daemon.names import Names, node_name
 from roost.daemon.residents import Residents
@@ -26,15 +27,15 @@ from roost.daemon.status import Sources, build_status, role_report
 from roost.daemon_types import Announcer, UpOptions
 from roost.engines.table import build_engines, choose_engine
 from roost.engines.types import Available
-from roost.errors import ModelNotFound
+from roost.errors import ModelNotFound, Refused
 from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.protocol import GatewayRunner, runner_options
 from roost.gateway.state import GATEWAY
 from roost.host.types import Host
-from roost.registry.types import AUXILIARY_ROLES, RegistryState
+from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, RegistryState
 from roost.registry.watch import RegistryWatcher
-from roost.registry.write import set_role
+from roost.registry.write import is_role_name, set_role
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
 from roost.workers.orders import World, start_order
@@ -103,8 +104,8 @@ class Daemon:
 
     def _host_budget(self, announce: Announcer) -> None:
         memory = self._host.memory()
-        total, available = memory.total_bytes / 2**30, memory.available_bytes / 2**30
-        announce.step(f"{self._host.chip()}: {available:.1f} of {total:.1f} GiB memory available")
+        total, available = memory.total_bytes / 10**9, memory.available_bytes / 10**9
+        announce.step(f"{self._host.chip()}: {available:.1f} of {total:.1f} GB memory available")
 
     # The end.
 
@@ -165,7 +166,7 @@ class Daemon:
         self._paths.control_socket.unlink(missing_ok=True)
         await web.UnixSite(runners[1], str(self._paths.control_socket)).start()
         self._paths.control_socket.chmod(0o600)
-        await web.SockSite(runners[0], listener, ssl_context=tls).start()
+        await web.SockSite(runners[0], listener, ssl_context=tls, backlog=BACKLOG).start()
         return runners
 
     async def _close_doors(self, runners: list[web.BaseRunner]) -> None:
@@ -192,13 +193,19 @@ class Daemon:
         """For people: the engine that will serve a model, and why that one. Raises RoostError."""
         order = start_order(self._world(), model_id, warm=True)
         state = order.engine.availability()
-        version = f" {state.version}" if isinstance(state, Available) else ""
-        asked = self._settings.settings().knobs(model_id).name
-        why = "the first installed one that can serve it" if asked == "auto" else "as the settings say"
+        version = f" {state.version}" if isinstance(state, Available) and state.version != "-" else ""
+        automatic = self._settings.settings().knobs(model_id).name == "auto"
+        # Who gives a model a command or an address has chosen its engine.
+        chosen = not automatic or order.engine.name in ("command", "external")
+        why = "as the settings say" if chosen else "the first installed one that can serve it"
         return f"{order.engine.name}{version}: {why}"
 
     def _is_auxiliary(self, spec: ModelSpec) -> bool:
-        """Embedding and rerank models, and whatever these roles name that no chat role names too."""
+        """Embedding and rerank models, and whatever these roles name that no chat role names too; and servers that
+        run elsewhere, which take no place here."""
+        model = self._settings.settings().models.get(spec.id)
+        if model is not None and model.external is not None:
+            return True
         if spec.capabilities and spec.capabilities <= {"embedding", "rerank"}:
             return True
         roles = self.names.state().registry.roles
@@ -256,7 +263,12 @@ class Daemon:
         return tuple(Problem(severity=s, text=t, mend=m) for t, s, m in texts if t)
 
     async def _put_role(self, sources: Sources, role: str, model_id: str) -> RoleReport:
-        """Raises ModelNotFound for an id that nobody here has, BadConfiguration when the file cannot be written."""
+        """Raises Refused for a name that cannot be a role, ModelNotFound for an id that nobody here has,
+        BadConfiguration when the file cannot be written."""
+        if not is_role_name(role):
+            raise Refused(f"cannot set role {role!r}: use letters, digits, dots, dashes, at most 64", param="role")
+        if role not in (*CHAT_ROLES, *AUXILIARY_ROLES) and self._catalog.get(role) is not None:
+            raise Refused(f"cannot set role {role}: a model has this id; choose another name", param="role")
         if self._catalog.get(model_id.partition("@")[0] if "@" in model_id else model_id) is None:
             raise ModelNotFound(f'cannot point {role} at {model_id!r}: no such model here; see "roost models list"')
         await asyncio.to_thread(set_role, self._paths.registry, role, model_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from io import TextIOBase
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 import structlog
+from structlog.typing import EventDict
 
 from roost.config.settings import LogSettings
 
@@ -49,6 +51,14 @@ class RotatingFile(TextIOBase):
         self._open()
 
 
+_encode = json.JSONEncoder(default=repr).encode
+
+
+def _as_json(event: EventDict, **options: object) -> str:
+    """As json.dumps with the `options` would do, but for the encoder that it makes anew for each line."""
+    return _encode(event)
+
+
 def open_journal(path: Path, settings: LogSettings) -> None:
     """Sends structlog and the standard library's logging to the file."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -59,7 +69,7 @@ def open_journal(path: Path, settings: LogSettings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(serializer=_as_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=file),

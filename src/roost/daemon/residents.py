@@ -16,7 +16,7 @@ from roost.config.paths import Paths
 from roost.config.settings import Settings
 from roost.daemon.names import Names, node_name
 from roost.daemon_types import Announcer, UpOptions
-from roost.errors import ModelNotFound, RoostError
+from roost.errors import ModelNotFound, RoostError, ShuttingDown
 from roost.registry.resolve import resolve
 from roost.registry.write import set_role
 from roost.workers.supervisor import Supervisor
@@ -134,6 +134,9 @@ class Residents:
                 self._announce.step(f"model {model_id}: {self._why}")
                 self._announce.step(f"engine {self._engine_for(model_id)}")
             await self._pool.load(model_id)
+        except ShuttingDown:
+            # Who pressed Ctrl-C while it loaded knows why it did not.
+            return
         except RoostError as error:
             self._tell_problem(error.message, f"roost logs {model_id}")
             return
@@ -153,7 +156,8 @@ class Residents:
             return
         self._ready_told = True
         engine = next((view.engine for view in self._pool.views() if view.model_id == model_id), "")
-        self._announce.ready(*self._address(), model_id, engine)
+        tls = self._settings().gateway.tls_certificate is not None
+        self._announce.ready(*self._address(), model_id, engine, tls=tls)
 
     def _tell_problem(self, text: str, mend: str | None) -> None:
         if text != self.problem:

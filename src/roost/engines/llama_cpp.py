@@ -13,6 +13,7 @@ from roost.catalog.spec import ModelFormat, ModelSpec
 from roost.catalog.types import CatalogView
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
+from roost.engines import llama_saved
 from roost.engines.environment import worker_environment
 from roost.engines.http import Answer, ask, ask_health, generate_one, served_names, surface_of
 from roost.engines.llama_flags import embedded_config, embedded_problems, native_flags, native_problems
@@ -28,12 +29,14 @@ from roost.engines.llama_program import (
 from roost.engines.llama_shape import NAME, SURFACES, LlamaShape, problems_of, shape_of
 from roost.engines.types import (
     Available,
+    CannotKeep,
     EngineTraits,
     Health,
     LaunchPlan,
     Loading,
     NotInstalled,
     ProofKind,
+    Restored,
     Unhealthy,
     UnixEndpoint,
     WorkerHttp,
@@ -92,10 +95,14 @@ class LlamaCpp:
             )
         draft = self._draft(knobs)
         shape = shape_of(spec, knobs, draft if isinstance(draft, Path) else None)
-        return self._plan(program, shape, knobs, place)
+        # Given whether it is used or not: turning resume on or off is then no reason for a restart.
+        saved = None if llama_saved.cache_refusal(spec, shape) else place.saved
+        return self._plan(program, shape, knobs, place, saved)
 
-    def _plan(self, program: Program, shape: LlamaShape, knobs: Knobs, place: WorkerPlace) -> LaunchPlan:
-        argv, stdin, shown = _command(program, shape, place.socket_path, knobs.extra_args)
+    def _plan(
+        self, program: Program, shape: LlamaShape, knobs: Knobs, place: WorkerPlace, saved: Path | None
+    ) -> LaunchPlan:
+        argv, stdin, shown = _command(program, shape, place.socket_path, knobs.extra_args, saved)
         return LaunchPlan(
             argv=argv,
             env=worker_environment(self._environ, place, knobs.env, libraries=program.device != "cpu"),
@@ -136,6 +143,20 @@ class LlamaCpp:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
 
+    def cache_facts(self, spec: ModelSpec, knobs: Knobs) -> Mapping[str, Any] | CannotKeep:
+        program, draft = self._program(), self._draft(knobs)
+        if program is None or self.refusal(spec):
+            return CannotKeep("it does not run here")
+        shape = shape_of(spec, knobs, draft if isinstance(draft, Path) else None)
+        named = {"version": program.version, "where": program.where, "device": program.device}
+        return llama_saved.cache_facts(spec, shape, knobs, named)
+
+    async def save_cache(self, worker: WorkerHttp, folder: Path, max_bytes: int) -> int:
+        return await llama_saved.save_slots(worker, folder, max_bytes)
+
+    async def restore_cache(self, worker: WorkerHttp, folder: Path, *, check: bool) -> Restored:
+        return await llama_saved.restore_slots(worker, folder, check=check)
+
     def _program(self) -> Program | None:
         return find_program(self._environ, self._embedded)
 
@@ -157,12 +178,12 @@ class LlamaCpp:
 
 
 def _command(
-    program: Program, shape: LlamaShape, socket: Path, extra_args: tuple[str, ...]
+    program: Program, shape: LlamaShape, socket: Path, extra_args: tuple[str, ...], saved: Path | None
 ) -> tuple[tuple[str, ...], bytes | None, tuple[str, ...] | None]:
     """argv, standard input, and what to show people where argv does not tell all."""
     if isinstance(program, Native):
-        return (program.where, *native_flags(shape, socket, extra_args)), None, None
-    config = embedded_config(shape, socket, extra_args)
+        return (program.where, *native_flags(shape, socket, extra_args, saved)), None, None
+    config = embedded_config(shape, socket, extra_args, saved)
     argv = (program.where, "-I", str(program.launcher), str(shape.model))
     shown = (*argv, *(f"{name}={value}" for name, value in _flat(config) if value is not None))
     return argv, json.dumps(config).encode(), shown

@@ -70,7 +70,9 @@ _OWNED = """
 OWNED_FLAGS = frozenset(_OWNED.split())
 
 
-def embedded_config(shape: LlamaShape, socket: Path, extra_args: Iterable[str]) -> dict[str, Any]:
+def embedded_config(
+    shape: LlamaShape, socket: Path, extra_args: Iterable[str], saved: Path | None = None
+) -> dict[str, Any]:
     """What the launcher reads from standard input: plain attributes, and enumerations by their short names."""
     attributes: dict[str, Any] = {
         # One pool of KV cells for all sequences: a single request may use the whole window. Split per sequence,
@@ -100,6 +102,8 @@ def embedded_config(shape: LlamaShape, socket: Path, extra_args: Iterable[str]) 
         "verbosity": shape.verbosity,
         "default_template_kwargs": {name: json.dumps(value) for name, value in shape.template_args.items()},
         **({"n_gpu_layers": shape.gpu_layers} if shape.gpu_layers is not None else {}),
+        # It joins folder and file name as they are.
+        **({"slot_save_path": f"{saved}/"} if saved is not None else {}),
         **parsed_extra(extra_args),
     }
     return {
@@ -129,7 +133,7 @@ def _enumerations(shape: LlamaShape) -> dict[str, str]:
     return {name: value.upper().replace("-", "_") for name, value in chosen.items() if value is not None}
 
 
-def native_flags(shape: LlamaShape, socket: Path, extra_args: Iterable[str]) -> list[str]:
+def native_flags(shape: LlamaShape, socket: Path, extra_args: Iterable[str], saved: Path | None = None) -> list[str]:
     """The arguments of `llama-server`, in the order of `embedded_config`."""
     optional: list[tuple[object | None, list[str]]] = [
         (shape.pooling, ["--pooling", str(shape.pooling)]),
@@ -140,6 +144,7 @@ def native_flags(shape: LlamaShape, socket: Path, extra_args: Iterable[str]) -> 
         (shape.projector, ["--mmproj", str(shape.projector)]),
         (shape.adapter, ["--lora", str(shape.adapter)]),
         (shape.draft, ["--model-draft", str(shape.draft), "--spec-type", "draft-simple"]),
+        (saved, ["--slot-save-path", f"{saved}/"]),
         (shape.template_args or None, ["--chat-template-kwargs", json.dumps(dict(shape.template_args))]),
     ]
     return [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import aiohttp
 
@@ -93,6 +93,11 @@ class WorkerPlace:
     key: str = field(repr=False)
     #: Identifies the start: in the worker's environment as ROOST_WORKER_NONCE.
     nonce: str = ""
+
+    @property
+    def saved(self) -> Path:
+        """Where an engine that keeps its cache over a stop reads and writes it; a folder of `home`."""
+        return self.home / "saved"
 
 
 @dataclass(frozen=True)
@@ -210,4 +215,43 @@ class Engine(Protocol):
 
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         """Tokens of this request's prompt after the chat template; None when it cannot tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class CannotKeep:
+    """Why a worker's cache is not worth saving, as a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came back."""
+
+    tokens: int
+    #: Whether the engine was seen to reuse it, by its own count of cached tokens; None: not looked at.
+    reused: bool | None = None
+
+
+@runtime_checkable
+class KeepsCache(Protocol):
+    """An engine that can write down what it has computed and read it again in a later start. The others cannot."""
+
+    def cache_facts(self, spec: ModelSpec, knobs: Knobs) -> Mapping[str, Any] | CannotKeep:
+        """Everything that decides whether a saved cache fits, as JSON values: it is compared before a restore."""
+        ...
+
+    async def save_cache(self, worker: WorkerHttp, folder: Path, max_bytes: int) -> int:
+        """Writes files into `WorkerPlace.saved`; the tokens in them. The worker computes nothing for a client now.
+
+        Raises aiohttp.ClientError, OSError or TimeoutError.
+        """
+        ...
+
+    async def restore_cache(self, worker: WorkerHttp, folder: Path, *, check: bool) -> Restored:
+        """Reads the files that `save_cache` wrote. `check`: also look whether the engine reuses them, by little work.
+
+        Raises aiohttp.ClientError, OSError or TimeoutError.
+        """
         ...

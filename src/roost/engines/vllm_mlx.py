@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines import mlx_worker
-from roost.engines.http import generate_one
+from roost.engines.http import ask, generate_one
 from roost.engines.interpreters import EnvironmentEngine, find_engine
 from roost.engines.knobs import shared_problems, unsupported
 from roost.engines.mlx_worker import PREFILL_STEP_TOKENS, UNLIMITED_TOKENS, MlxWorker, flag_problems, sequences
-from roost.engines.types import Available, EngineTraits, Health, LaunchPlan, NotInstalled, WorkerHttp, WorkerPlace
+from roost.engines.types import (
+    Available,
+    CannotKeep,
+    EngineTraits,
+    Health,
+    LaunchPlan,
+    NotInstalled,
+    Restored,
+    WorkerHttp,
+    WorkerPlace,
+)
 from roost.engines.vllm_mlx_parsers import parser_flags, parser_problems
 from roost.errors import Unavailable
 
@@ -101,8 +113,53 @@ class VllmMlx:
     async def generate_token(self, worker: WorkerHttp, served_name: str, surfaces: frozenset[str]) -> None:
         await generate_one(worker, served_name, surfaces)
 
+    def cache_facts(self, spec: ModelSpec, knobs: Knobs) -> Mapping[str, Any] | CannotKeep:
+        if refusal := cache_refusal(spec, knobs):
+            return CannotKeep(refusal)
+        engine = self.availability()
+        return {
+            "weights": spec.fingerprint,
+            "template": spec.chat_template_sha256,
+            "program": [engine.version, engine.device] if isinstance(engine, Available) else [],
+            "arguments": list(arguments(spec, knobs)),
+            "env": dict(knobs.env),
+        }
+
+    async def save_cache(self, worker: WorkerHttp, folder: Path, max_bytes: int) -> int:
+        """The engine writes all entries; within `knobs.prefix_cache_mb`, which may be more than `max_bytes`."""
+        await _move_cache(worker, "save", folder)
+        return saved_tokens(folder)
+
+    async def restore_cache(self, worker: WorkerHttp, folder: Path, *, check: bool) -> Restored:
+        tokens = saved_tokens(folder)
+        entries = await _move_cache(worker, "restore", folder)
+        # It says how many entries it took; none of a full folder means that it refuses its own files.
+        return Restored(tokens if entries else 0, reused=entries > 0)
+
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         return await mlx_worker.count_prompt_tokens(worker, body)
+
+
+def cache_refusal(spec: ModelSpec, knobs: Knobs) -> str | None:
+    """Why this model's prefixes are not saved; None: they are."""
+    if not knobs.prefix_cache or knobs.prefix_cache_mb == 0:
+        return "it reuses no prompt"
+    if knobs.paged_cache:
+        return f"{NAME} cannot save its paged cache"
+    if spec.attention.hybrid or spec.attention.sliding_window:
+        return "the cache of a hybrid, recurrent or sliding-window model cannot be cut to a prefix"
+    return None
+
+
+def saved_tokens(folder: Path) -> int:
+    """Prompts in the files that the engine wrote: it keeps the token ids of each, four bytes a token."""
+    return sum(file.stat().st_size // 4 for file in folder.glob("*/entry_*_tokens.bin"))
+
+
+async def _move_cache(worker: WorkerHttp, action: str, folder: Path) -> int:
+    told = (await ask(worker, "POST", f"/roost/cache/{action}", {"folder": str(folder)})).json()
+    entries = told.get("entries") if isinstance(told, dict) else None
+    return entries if isinstance(entries, int) else 0
 
 
 def traits(spec: ModelSpec, device: str) -> EngineTraits:

@@ -47,6 +47,7 @@ def _guarded(route: Route) -> _WebHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         gateway = request.app[GATEWAY]
         exchange = request[_EXCHANGE]
+        exchange.error_body = route.error_body
         if not gateway.control and route.scope is not Scope.OPEN:
             exchange.consumer = identify(request.headers, gateway.deps.keys, request.remote)
         authorise(route.scope, exchange.consumer, gateway.control)
@@ -60,33 +61,46 @@ def _guarded(route: Route) -> _WebHandler:
 
 @web.middleware
 async def _border(request: web.Request, handler: _WebHandler) -> web.StreamResponse:
-    """The one place that answers errors, and that writes each request's line and row."""
+    """The one place that writes each request's line and row, once its answer has been sent."""
     gateway = request.app[GATEWAY]
     exchange = Exchange.begin(request, gateway.deps.node)
     request[_EXCHANGE] = exchange
     status = CLIENT_CLOSED_STATUS
     try:
-        if not gateway.control:
-            _check_sender(request, gateway)
-        response = await handler(request)
+        response = await _answered(request, gateway, exchange, handler)
+        if not response.prepared:
+            response.headers.setdefault("x-request-id", exchange.request_id)
+            # Sent here, so that nobody waits for the bookkeeping.
+            await response.prepare(request)
+            await response.write_eof()
         status = exchange.error.status if exchange.error else response.status
-    except RoostError as error:
-        response = _refused(exchange, error)
-        status = error.status
-    except web.HTTPException as error:
-        response = _refused(exchange, from_http(error), error)
-        status = response.status
     except (asyncio.CancelledError, ConnectionError) as gone:
-        exchange.cause = exchange.cause or str(gone) or "the client left"
+        if exchange.told_all:
+            status = exchange.error.status if exchange.error else 200
+        else:
+            exchange.cause = exchange.cause or str(gone) or "the client left"
         raise
-    except Exception as error:  # noqa: BLE001 - the HTTP border: a defect is answered and told, never fatal
-        response = _broken(request, exchange, error)
-        status = response.status
     finally:
         _finish(gateway, exchange, status)
-    if not response.prepared:
-        response.headers.setdefault("x-request-id", exchange.request_id)
     return response
+
+
+async def _answered(
+    request: web.Request, gateway: Gateway, exchange: Exchange, handler: _WebHandler
+) -> web.StreamResponse:
+    """The one place that answers errors."""
+    try:
+        if not gateway.control:
+            _check_sender(request, gateway)
+        return await handler(request)
+    except RoostError as error:
+        return _refused(exchange, error)
+    except web.HTTPException as error:
+        return _refused(exchange, from_http(error), error)
+    except ConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the HTTP border: a defect is answered and told, never fatal
+        return _broken(request, exchange, error)
 
 
 def _check_sender(request: web.Request, gateway: Gateway) -> None:
@@ -101,7 +115,7 @@ def _check_sender(request: web.Request, gateway: Gateway) -> None:
 
 def _refused(exchange: Exchange, error: RoostError, http: web.HTTPException | None = None) -> web.Response:
     exchange.error = error
-    response = error_response(error, exchange.headers())
+    response = error_response(error, exchange.headers(), exchange.error_body)
     if isinstance(http, web.HTTPMethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(http.allowed_methods))
     return response

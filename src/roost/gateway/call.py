@@ -8,8 +8,10 @@ from enum import StrEnum
 
 from aiohttp import web
 
+from roost.errors import RoostError
 from roost.gateway.auth import Scope
 from roost.gateway.exchange import Exchange
+from roost.gateway.replies import error_bytes
 from roost.gateway.state import Gateway
 
 
@@ -44,3 +46,5 @@ class Route:
     handler: Handler
     body: Body
     summary: str
+    #: How this route's clients read an error.
+    error_body: Callable[[RoostError], bytes] = error_bytes

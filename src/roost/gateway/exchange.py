@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import structlog
 from aiohttp import web
 
 from roost.errors import RoostError
+from roost.gateway.replies import error_bytes
 from roost.registry.types import Resolution
 from roost.store.keys import Consumer
 from roost.store.types import ActivityRow
@@ -21,6 +23,9 @@ from roost.workers.types import ReadyWorker
 CLIENT_CLOSED_STATUS = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_NAME = 200
+#: An id is unique, not secret: one random part a process, then a count.
+_OWN_IDS = secrets.token_hex(8)
+_own_numbers = count()
 _log = structlog.get_logger("roost.gateway")
 
 
@@ -28,7 +33,7 @@ def request_id(presented: str | None) -> str:
     """The client's own id when it is harmless, else a fresh one."""
     if presented and _REQUEST_ID.fullmatch(presented):
         return presented
-    return f"req-{secrets.token_hex(12)}"
+    return f"req-{_OWN_IDS}{next(_own_numbers):08x}"
 
 
 def shown_name(name: str) -> str:
@@ -65,8 +70,12 @@ class Exchange:
     finish_reason: str | None = None
     capped: str | None = None
     error: RoostError | None = None
+    #: The last event of a stream is on its way: the request is complete, whatever the client does then.
+    told_all: bool = False
     cause: str | None = None
     retry_count: int | None = None
+    #: Of the matched route: the words that its clients read an error in.
+    error_body: Callable[[RoostError], bytes] = error_bytes
 
     @classmethod
     def begin(cls, request: web.Request, node: str) -> Exchange:

@@ -70,9 +70,9 @@ def check_denied(values: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
 
 def check_bounds(values: Mapping[str, Any]) -> None:
     """Raises InvalidType or Refused for a number that sizes the work and is none, or out of bounds."""
-    for key, (least, most) in BOUNDED_NUMBERS.items():
-        if (value := values.get(key)) is not None:
-            _check_number(key, value, least, most)
+    for key in values.keys() & BOUNDED_NUMBERS.keys():
+        if (value := values[key]) is not None:
+            _check_number(key, value, *BOUNDED_NUMBERS[key])
 
 
 def _check_required(required: Required, values: Mapping[str, Any]) -> None:

@@ -31,13 +31,8 @@ def inference(surface: Surface) -> Callable[[Call], Awaitable[web.StreamResponse
     """The handler of one inference route."""
 
     async def handle(call: Call) -> web.StreamResponse:
-        call.exchange.kept = True
-        refuse_when_draining(call)
         settings = call.gateway.deps.settings()
-        body = await read_body(call.request, settings.gateway)
-        call.exchange.bytes_in = len(body)
-        document = parse_object(body, settings.gateway.max_json_depth)
-        job = _prepare(call, surface, settings, document)
+        job = place(call, surface, settings, await read_document(call, settings))
         try:
             return await (stream_answer(job) if job.streams else whole_answer(job))
         finally:
@@ -46,15 +41,24 @@ def inference(surface: Surface) -> Callable[[Call], Awaitable[web.StreamResponse
     return handle
 
 
+async def read_document(call: Call, settings: Settings) -> Document:
+    """The body of a request for a model, which from here on makes a row. Raises RoostError."""
+    call.exchange.kept = True
+    refuse_when_draining(call)
+    body = await read_body(call.request, settings.gateway)
+    call.exchange.bytes_in = len(body)
+    return parse_object(body, settings.gateway.max_json_depth)
+
+
 def refuse_when_draining(call: Call) -> None:
     """Raises ShuttingDown from the first SIGTERM on."""
     if call.gateway.deps.draining():
         raise ShuttingDown("roost is shutting down and takes no new requests", retry_after_s=5)
 
 
-def requested_name(document: Document, settings: Settings) -> str:
+def requested_name(values: Mapping[str, Any], settings: Settings) -> str:
     """The name in the body. Raises InvalidType, MissingParameter."""
-    name = document.values.get("model")
+    name = values.get("model")
     if name is not None and not isinstance(name, str):
         raise InvalidType("`model` must be a string; name a role or an id", param="model")
     if name:
@@ -66,11 +70,11 @@ def requested_name(document: Document, settings: Settings) -> str:
     )
 
 
-def _prepare(call: Call, surface: Surface, settings: Settings, document: Document) -> Job:
+def place(call: Call, surface: Surface, settings: Settings, document: Document) -> Job:
     """Everything that can be said before a worker is asked; ends with a place in line."""
     exchange, gateway = call.exchange, call.gateway
     values = document.values
-    name = requested_name(document, settings)
+    name = requested_name(values, settings)
     exchange.requested = shown_name(name)
     exchange.stream = surface.generates and values.get("stream") is True
     resolution = exchange.resolution = gateway.resolve(name)

@@ -18,7 +18,7 @@ from roost.gateway.context import check_exactly
 from roost.gateway.document import Document
 from roost.gateway.fields import prompt_texts
 from roost.gateway.filters import BodyPolicy, filtered
-from roost.gateway.splice import apply
+from roost.gateway.splice import apply, replace_model
 from roost.gateway.sse import StreamFacts
 from roost.gateway.surfaces import Surface, check_engine
 from roost.gateway.upstream_errors import lost, translate, translate_frame
@@ -104,6 +104,8 @@ class Job:
         if worker.traits.max_tokens_field != "max_tokens":
             field_name = worker.traits.max_tokens_field
             changes = filtered(self.document.values, self.policy, field_name, self.surface.generates).changes
+        if not changes and not more and "model" in self.document.members:
+            return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})
 
     async def send(self, worker: ReadyWorker, body: bytes) -> aiohttp.ClientResponse:

@@ -16,7 +16,7 @@ from roost.gateway.call import Call
 DAEMON = "daemon"
 _TAIL_BYTES = 64 * 2**10
 _MOST_LINES = 100_000
-_POLL_S = 0.25
+POLL_S = 0.25
 _READ_BYTES = 64 * 2**10
 
 
@@ -86,14 +86,15 @@ def read_tail(path: Path, lines: int) -> tuple[bytes, int, int]:
 async def follow_file(path: Path, position: int, inode: int) -> AsyncIterator[bytes]:
     """What is appended from `position` on; a rotated file is read from its start. Endless."""
     while True:
-        data, position, inode = await asyncio.to_thread(_read_on, path, position, inode)
+        data, position, inode = await asyncio.to_thread(read_on, path, position, inode)
         if data:
             yield data
         else:
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
 
 
-def _read_on(path: Path, position: int, inode: int) -> tuple[bytes, int, int]:
+def read_on(path: Path, position: int, inode: int) -> tuple[bytes, int, int]:
+    """What was appended since, within a bounded number of bytes, and the new position and inode. Blocking."""
     try:
         with path.open("rb") as file:
             now = os.fstat(file.fileno())

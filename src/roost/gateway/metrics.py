@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter as Tally
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,8 +46,8 @@ class Metrics:
     def __init__(self, views: Callable[[], tuple[WorkerView, ...]]) -> None:
         self._requests: Tally[tuple[str, str, str]] = Tally()
         self._tokens: Tally[tuple[str, str]] = Tally()
-        self._first_byte: dict[tuple[str, str], _Spread] = {}
-        self._duration: dict[tuple[str, str], _Spread] = {}
+        self._first_byte: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
+        self._duration: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Reader(self._families, views))
 
@@ -56,9 +57,9 @@ class Metrics:
         # A path that was made up by a client must not make a time series.
         route = row.route if not row.route.startswith("/upstream/") else "/upstream"
         self._requests[route, model, str(row.status)] += 1
-        self._duration.setdefault((route, model), _Spread()).add(row.duration_s)
+        self._duration[route, model].add(row.duration_s)
         if row.ttft_s is not None:
-            self._first_byte.setdefault((route, model), _Spread()).add(row.ttft_s)
+            self._first_byte[route, model].add(row.ttft_s)
         self._tokens[model, "prompt"] += row.prompt_tokens or 0
         self._tokens[model, "completion"] += row.completion_tokens or 0
         self._tokens[model, "cached"] += row.cached_tokens or 0

@@ -37,8 +37,8 @@ async def show_model(call: Call) -> web.StreamResponse:
     raise ModelNotFound(f'cannot show {resolution.model_id}: it is not listed; see "roost models"', param="model")
 
 
-def _rows(gateway: Gateway) -> Iterator[dict[str, Any]]:
-    views = {view.model_id: view for view in gateway.deps.pool.views()}
+def listed(gateway: Gateway) -> Iterator[tuple[str, str, ModelSpec | UnavailableModel]]:
+    """Every name that may be asked for, with `role` or `model` and what it means now."""
     for role in all_roles(gateway.deps.registry().registry):
         try:
             model_id = gateway.resolve(role).model_id
@@ -47,30 +47,62 @@ def _rows(gateway: Gateway) -> Iterator[dict[str, Any]]:
             continue
         model = gateway.deps.catalog.get(model_id)
         if model is not None:
-            yield _row(gateway, role, "role", model, views.get(model_id))
+            yield role, "role", model
     for model in gateway.deps.catalog.all():
         if not _hidden(gateway, model.id):
-            yield _row(gateway, model.id, "model", model, views.get(model.id))
+            yield model.id, "model", model
+
+
+def window(gateway: Gateway, model: ModelSpec, view: WorkerView | None) -> int | None:
+    """Tokens of one request: of the running worker, else what the settings and the model allow; None: unknown."""
+    return (view.context_length if view else None) or gateway.settled().context_length(model)
+
+
+def view_of(gateway: Gateway, model_id: str) -> WorkerView | None:
+    """The worker of a model, if it has one."""
+    return next((view for view in gateway.deps.pool.views() if view.model_id == model_id), None)
+
+
+def _rows(gateway: Gateway) -> Iterator[dict[str, Any]]:
+    views = {view.model_id: view for view in gateway.deps.pool.views()}
+    for name, kind, model in listed(gateway):
+        yield _row(gateway, name, kind, model, views.get(model.id))
 
 
 def _hidden(gateway: Gateway, model_id: str) -> bool:
     own = gateway.deps.settings().models.get(model_id)
-    return own is not None and own.draft_only
+    return own is not None and (own.draft_only or own.unlisted)
 
 
 def _row(
     gateway: Gateway, name: str, kind: str, model: ModelSpec | UnavailableModel, view: WorkerView | None
 ) -> dict[str, Any]:
-    context = view.context_length if view and view.context_length else None
     details: dict[str, Any] = {"kind": kind, "resolves_to": model.id, "state": _state(model, view)}
     details["node"] = gateway.deps.node
     if isinstance(model, ModelSpec):
-        details["context_length"] = context or gateway.settled().context_length(model)
+        details["context_length"] = window(gateway, model, view)
         details["capabilities"] = sorted(model.capabilities)
         details["verified"] = _verified(model)
     else:
         details |= {"context_length": None, "capabilities": [], "verified": False, "note": model.reason}
-    return {"id": name, "object": "model", "created": _created(model), "owned_by": "roost", "roost": details}
+    return {
+        "id": name,
+        "object": "model",
+        "created": created(model),
+        "owned_by": "roost",
+        **_shown(gateway, model.id),
+        # Two members that scripts for llama-swap read.
+        "meta": {"llamaswap": {"type": "model" if kind == "model" else "alias"}},
+        "status": {"value": "loaded" if details["state"] == "resident" else "unloaded"},
+        "roost": details,
+    }
+
+
+def _shown(gateway: Gateway, model_id: str) -> dict[str, str]:
+    """Name and description, where the settings give them."""
+    own = gateway.deps.settings().models.get(model_id)
+    texts = {"name": own.name, "description": own.description} if own else {}
+    return {key: text for key, text in texts.items() if text}
 
 
 def _state(model: ModelSpec | UnavailableModel, view: WorkerView | None) -> str:
@@ -91,7 +123,7 @@ def _verified(model: ModelSpec) -> bool:
     return bool(digests) and all(digests)
 
 
-def _created(model: ModelSpec | UnavailableModel) -> int:
+def created(model: ModelSpec | UnavailableModel) -> int:
     """Unix time of the newest weights file; the same at each call."""
     if isinstance(model, UnavailableModel):
         return 0

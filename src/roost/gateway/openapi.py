@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from roost import api
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Call, Handler, Route
+from roost.gateway.replies import error_bytes
 
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _SHAPES = (api.StatusReport, api.LoadAccepted, api.RoleChange, api.RoleReport)
@@ -81,7 +82,7 @@ def _operation(route: Route, path: str) -> dict[str, Any]:
         answer["content"] = _json(_ANSWERS[path])
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "responses": {"200": answer, "default": {"description": "The error object.", "content": _json("Error")}},
+        "responses": {"200": answer, "default": _failure(route)},
     }
     if names := _PARAMETER.findall(route.path):
         operation["parameters"] = [
@@ -95,6 +96,12 @@ def _operation(route: Route, path: str) -> dict[str, Any]:
         operation["security"] = [{"key": []}]
         operation["x-roost-scope"] = route.scope.value
     return operation
+
+
+def _failure(route: Route) -> dict[str, Any]:
+    if route.error_body is not error_bytes:
+        return {"description": "An error in the shape of this route's protocol."}
+    return {"description": "The error object.", "content": _json("Error")}
 
 
 def _json(schema: str) -> dict[str, Any]:

@@ -6,19 +6,32 @@ aiohttp offers no other place for both. Nothing here reads a body.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
+import structlog
 from aiohttp import web
 
 from roost.config.settings import GatewaySettings
+from roost.errors import RoostError, TooManyConnections
 from roost.gateway.exchange import request_id
-from roost.gateway.replies import error_response, from_parser
+from roost.gateway.replies import error_bytes, error_headers, error_response, from_parser
+from roost.gateway.state import GATEWAY
 
 #: How long an idle connection is kept.
 _KEEP_ALIVE_S = 300.0
 #: Rest of a refused body that is read and thrown away, so that the client can read the refusal.
 _LINGER_S = 3.0
 _MOST_HEADERS = 100
+#: A connection over the limit that says nothing is closed after so long.
+_SURPLUS_S = 1.0
+_SURPLUS_REFUSED = TooManyConnections(
+    "cannot take another connection: as many as gateway.max_connections allows are open; "
+    "close some, or try again shortly",
+    retry_after_s=1,
+)
+_log = structlog.get_logger("roost.gateway")
 
 
 class GatewayProtocol(web.RequestHandler):
@@ -26,9 +39,20 @@ class GatewayProtocol(web.RequestHandler):
 
     #: A request whose headers are not complete so long after its first byte is 408.
     headers_deadline_s = 10.0
+    #: There were too many connections when this one came.
+    surplus = False
     _deadline: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self.surplus:
+            self._deadline = asyncio.get_running_loop().call_later(_SURPLUS_S, self.force_close)
+
     def data_received(self, data: bytes) -> None:
+        if self.surplus:
+            # Said only now: a client that is cut off while it sends reads no answer.
+            self._end_with(_SURPLUS_REFUSED)
+            return
         super().data_received(data)
         if self._deadline is None and self._between_requests():
             self._deadline = asyncio.get_running_loop().call_later(self.headers_deadline_s, self._give_up_on_headers)
@@ -58,24 +82,33 @@ class GatewayProtocol(web.RequestHandler):
         return not self._messages and not self._request_in_progress
 
     def _give_up_on_headers(self) -> None:
-        if self.transport is None or not self._between_requests():
+        if self._between_requests():
+            self._end_with(from_parser(408, ""))
+
+    def _end_with(self, error: RoostError) -> None:
+        """Answer without a request object, and close."""
+        if self.transport is None:
             return
-        error = from_parser(408, "")
-        body = error_response(error, {}).body
-        text = body if isinstance(body, bytes) else b""
-        self.transport.write(
-            b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
-            + f"x-request-id: {request_id(None)}\r\nContent-Length: {len(text)}\r\n\r\n".encode()
-            + text
-        )
+        own_id = request_id(None)
+        body = error_bytes(error)
+        headers = {**error_headers(error), "Content-Type": "application/json", "Connection": "close"}
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        head = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n{''.join(lines)}"
+        self.transport.write(f"{head}x-request-id: {own_id}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        _log.info("request", id=own_id, status=error.status, code=error.code)
         self.force_close()
 
 
 class _Server(web.Server):
     """aiohttp's, making our connections."""
 
+    #: The most that may be open; None: no limit.
+    most_connections: Callable[[], int] | None = None
+
     def __call__(self) -> web.RequestHandler:
-        return GatewayProtocol(self, loop=self._loop, **self._kwargs)
+        protocol = GatewayProtocol(self, loop=self._loop, **self._kwargs)
+        protocol.surplus = self.most_connections is not None and len(self.connections) >= self.most_connections()
+        return protocol
 
 
 class GatewayRunner(web.AppRunner):
@@ -83,12 +116,17 @@ class GatewayRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
-        return _Server(
+        server = _Server(
             plain.request_handler,
             request_factory=plain.request_factory,
             handler_cancellation=plain.handler_cancellation,
             **plain._kwargs,
         )
+        gateway = self.app[GATEWAY]
+        if not gateway.control:
+            # The control socket has no limit: a flooded daemon must still take orders.
+            server.most_connections = lambda: gateway.deps.settings().gateway.max_connections
+        return server
 
 
 def runner_options(settings: GatewaySettings) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -24,11 +24,13 @@ from roost.errors import (
 _JITTER_SHARE = 0.25
 
 
-def error_response(error: RoostError, headers: Mapping[str, str]) -> web.Response:
-    """The error as a JSON response with `headers` (who answered) and its own."""
+def error_response(
+    error: RoostError, headers: Mapping[str, str], body: Callable[[RoostError], bytes] | None = None
+) -> web.Response:
+    """The error as a JSON response with `headers` (who answered) and its own; `body` says it in another shape."""
     return web.Response(
         status=error.status,
-        body=error_bytes(error),
+        body=(body or error_bytes)(error),
         content_type="application/json",
         headers={**headers, **error_headers(error)},
     )

@@ -6,6 +6,8 @@ from roost.gateway import health, logs, models, openapi, own_api
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Route
 from roost.gateway.inference import inference
+from roost.gateway.llama_swap.routes import LLAMA_SWAP_ROUTES
+from roost.gateway.ollama.routes import OLLAMA_ROUTES
 from roost.gateway.surfaces import SURFACES
 from roost.gateway.upstream import METHODS, relay_to_worker
 
@@ -24,6 +26,8 @@ ROUTES: tuple[Route, ...] = (
         Route("POST", surface.path, _USE, inference(surface), Body.JSON, f"OpenAI-shaped {surface.name}.")
         for surface in SURFACES
     ),
+    *OLLAMA_ROUTES,
+    *LLAMA_SWAP_ROUTES,
     Route("GET", "/roost/v1/status", _USE, own_api.status, Body.NONE, "All there is to know, problems first."),
     Route("GET", "/roost/v1/workers", _USE, own_api.workers, Body.NONE, "The workers."),
     Route("GET", "/roost/v1/openapi.json", _USE, openapi.document(lambda: ROUTES), Body.NONE, "This document."),

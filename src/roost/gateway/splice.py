@@ -53,7 +53,7 @@ def replace_model(document: Document, name: str) -> bytes:
     if member is None:
         return document.text.encode()
     text = document.text
-    return f"{text[: member.value_start]}{literal(name)}{text[member.value_end :]}".encode()
+    return f"{text[: member.value_start]}{name_literal(name)}{text[member.value_end :]}".encode()
 
 
 def rename_model(text: str, values: Mapping[str, Any], name: str) -> bytes:

@@ -80,11 +80,12 @@ class Settled:
 
     def policy(self, resolution: Resolution) -> BodyPolicy:
         """The filters and caps for this name and its model; the name's come last and so win."""
-        name = resolution.role or resolution.alias or ""
+        name = resolution.role or resolution.alias or resolution.model_id
         key = (resolution.model_id, name)
         if (policy := self._policies.get(key)) is None:
             models, roles = self.settings.models, self.settings.roles
-            filters = [models[resolution.model_id].filters] if resolution.model_id in models else []
+            own = models.get(resolution.model_id)
+            filters = [own.filters, *([own.name_filters[name]] if name in own.name_filters else [])] if own else []
             filters += [roles[name].filters] if name in roles else []
             policy = BodyPolicy.settle(tuple(filters), self.settings.knobs(resolution.model_id))
             self._policies[key] = policy

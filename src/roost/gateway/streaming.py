@@ -29,10 +29,17 @@ class Upstream:
     first: bytes
 
 
-async def stream_answer(job: Job) -> web.StreamResponse:
-    """Relay one stream. Raises the RoostError while the status can still tell it; later it is the last frame."""
+async def stream_answer(
+    job: Job, client: ClientStream | None = None, rewriter: StreamRewriter | None = None
+) -> web.StreamResponse:
+    """Relay one stream. Raises the RoostError while the status can still tell it; later it is the last frame.
+
+    Another protocol than OpenAI's brings its own `client` end and `rewriter`.
+    """
     exchange, settings = job.call.exchange, job.settings.gateway
-    out = ClientStream(job.call.request, exchange, event_stream(exchange.headers()), settings.write_deadline_s)
+    out = client or ClientStream(
+        job.call.request, exchange, event_stream(exchange.headers()), settings.write_deadline_s
+    )
     out.while_blocked = lambda: job.ticket.beat(0)
     failure: RoostError | ConnectionError | None = None
     async with asyncio.TaskGroup() as group:
@@ -40,7 +47,7 @@ async def stream_answer(job: Job) -> web.StreamResponse:
             out.heartbeat_when_silent(settings.heartbeat_s, lambda: job.ticket.progress().comment())
         )
         try:
-            await _relay(job, out)
+            await _relay(job, out, rewriter or StreamRewriter(job.model_id))
         except (RoostError, ConnectionError) as error:
             # Raised once the group is over: it would wrap it.
             failure = error
@@ -55,9 +62,8 @@ async def stream_answer(job: Job) -> web.StreamResponse:
     return out.response
 
 
-async def _relay(job: Job, out: ClientStream) -> None:
+async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
     upstream = await job.run(lambda worker: _attempt(job, worker), job.ticket.worker)
-    rewriter = StreamRewriter(job.model_id)
     try:
         await _pump(job, upstream, rewriter, out)
         await out.end()
@@ -101,6 +107,7 @@ async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: Cli
             if facts.chunks:
                 exchange.first_byte()
             await out.write(piece)
+            exchange.told_all = facts.done_event is not None and facts.complete
         job.check_stream(facts)
         if facts.done_event is None:
             data = await _next(job, content)

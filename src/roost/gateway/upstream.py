@@ -89,7 +89,7 @@ async def relay_to_worker(call: Call) -> web.StreamResponse:
         route(call, resolution, ticket)
         worker = exchange.worker = await ticket.worker()
         sent = replace_model(document, worker.served_name) if document else body
-        return await _relay(call, ticket, worker, f"{target.path}{mark}{query}", sent)
+        return await relay_through(call, ticket, worker, f"{target.path}{mark}{query}", sent)
     finally:
         ticket.leave()
 
@@ -115,7 +115,8 @@ def _document(request: web.Request, body: bytes, settings: Settings) -> Document
     return document
 
 
-async def _relay(call: Call, ticket: Ticket, worker: ReadyWorker, path: str, body: bytes) -> web.StreamResponse:
+async def relay_through(call: Call, ticket: Ticket, worker: ReadyWorker, path: str, body: bytes) -> web.StreamResponse:
+    """The worker's own answer to this request with that path and body, byte for byte."""
     exchange = call.exchange
     try:
         response = await worker.session.request(
@@ -146,6 +147,7 @@ async def _copy(call: Call, ticket: Ticket, response: aiohttp.ClientResponse, ou
             ticket.beat()
             call.exchange.first_byte()
             await out.write(data)
+        call.exchange.told_all = out.begun
     except aiohttp.ClientError as error:
         failure = _lost(call, ticket, started=out.begun)
         if not out.begun:

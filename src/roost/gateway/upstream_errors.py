@@ -28,6 +28,8 @@ _LONGEST_MESSAGE = 300
 #: So many characters of a prompt in an engine's message make it unfit to be passed on.
 _TELLING_CHARACTERS = 12
 _VLLM_CONTEXT = re.compile(r"maximum context length is (\d+) tokens.*?(\d+) tokens", re.DOTALL)
+#: llama.cpp with a unified KV cache fails running requests that would fit one at a time.
+_WINDOW_SHARED = "context size has been exceeded"
 _LLAMA_BATCH = re.compile(r"input \((\d+) tokens\) is (?:too large|larger)\D+(\d+)")
 
 
@@ -43,6 +45,12 @@ def translate(
     message = str(error.get("message") or "")
     if (over := _context_numbers(error, message)) is not None:
         return too_long(model_id, over[0], over[1], param)
+    if status >= 500 and _WINDOW_SHARED in message.lower():
+        return ConcurrencyLimit(
+            f"the requests that {model_id} runs at once share its context window, and they grew beyond it together; "
+            "try again shortly, or lower max_tokens",
+            retry_after_s=1,
+        )
     if status == 503 and "loading" in message.lower():
         return ModelLoading(f"{model_id} is still loading", retry_after_s=1)
     said = _safe(message, prompts)

@@ -30,12 +30,13 @@ def prctl(option: int, value: int) -> None:
 
 def become_worker(argv: list[str], guardian_pid: int, nice: int, close: tuple[int, ...]) -> None:
     """In the child: own session, then the worker's program. Never returns."""
+    # First of all: the daemon may say stop at once, and the guardian's own SIGTERM is ignored.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guardian_pid:
         os._exit(127)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
     for descriptor in close:
         os.close(descriptor)
     os.umask(0o077)

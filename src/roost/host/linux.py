@@ -43,8 +43,9 @@ class LinuxHost(PosixHost):
         self._boot_id = _read(PROC / "sys/kernel/random/boot_id").strip()
 
     def identity(self, pid: int) -> ProcessIdentity | None:
-        line = _read(PROC / str(pid) / "stat")
-        if not line:
+        try:
+            line = (PROC / str(pid) / "stat").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
             return None
         state, ticks = parse_start_ticks(line)
         return None if state in "ZX" else ProcessIdentity(pid, f"{self._boot_id}:{ticks}")

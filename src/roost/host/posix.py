@@ -11,6 +11,9 @@ import psutil
 
 from roost.host.types import MemoryReading, Usage
 
+#: Gone, not ours to see, or no descriptor free to look with: then nothing is known of a process.
+_UNKNOWN = (psutil.Error, OSError)
+
 
 class PosixHost:
     """The common half of `Host`; linux.py and darwin.py add what differs."""
@@ -21,13 +24,13 @@ class PosixHost:
     def command_line(self, pid: int) -> tuple[str, ...]:
         try:
             return tuple(psutil.Process(pid).cmdline())
-        except psutil.Error:
+        except _UNKNOWN:
             return ()
 
     def tree(self, pid: int) -> tuple[int, ...]:
         try:
             children = psutil.Process(pid).children(recursive=True)
-        except psutil.Error:
+        except _UNKNOWN:
             return ()
         return (pid, *(child.pid for child in children))
 
@@ -40,7 +43,7 @@ class PosixHost:
                 cpu_s += times.user + times.system
                 resident_bytes += process.memory_info().rss
                 io_bytes += self._io_bytes(process)
-            except psutil.Error:
+            except _UNKNOWN:
                 continue
         return Usage(cpu_s, resident_bytes, io_bytes)
 
@@ -50,7 +53,7 @@ class PosixHost:
     def is_stopped(self, pid: int) -> bool:
         try:
             return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-        except psutil.Error:
+        except _UNKNOWN:
             return False
 
     def unix_listener(self, path: Path) -> int | None:
@@ -71,14 +74,14 @@ class PosixHost:
     def _listens(self, pid: int, port: int) -> bool:
         try:
             connections = psutil.Process(pid).net_connections("inet")
-        except psutil.Error:
+        except _UNKNOWN:
             return False
         return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections if c.laddr)
 
     def tcp_owner(self, port: int) -> int | None:
         try:
             connections = psutil.net_connections("tcp")
-        except psutil.Error:  # macOS shows other users' sockets to root only
+        except _UNKNOWN:  # macOS shows other users' sockets to root only
             return None
         found = (c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port)
         return next(found, None)

@@ -49,7 +49,8 @@ class Host(Protocol):
     """Questions about this machine. Everything answers from the kernel, at once."""
 
     def identity(self, pid: int) -> ProcessIdentity | None:
-        """None when no such process lives (a zombie counts as dead)."""
+        """None when no such process lives (a zombie counts as dead). Raises OSError when that cannot be told now, as
+        when no descriptor is free."""
         ...
 
     def command_line(self, pid: int) -> tuple[str, ...]: ...

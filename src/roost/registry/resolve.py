@@ -1,7 +1,8 @@
 """What a requested name means: exactly one physical id, or an error that names what was meant. Pure.
 
-The order: role, physical id, alias, then `name@node`. Nothing is ever substituted: a name that is near is shown in the
-error, never taken.
+The order: one of the roles that always exist, physical id, a role of the user's own, alias, then `name@node`. So a role
+that somebody names like a model never serves other weights under that model's id. Nothing is ever substituted: a name
+that is near is shown in the error, never taken.
 """
 
 from __future__ import annotations
@@ -95,10 +96,12 @@ def split_node(target: str, known: Container[str]) -> tuple[str, str | None]:
 
 
 def _resolve_plain(name: str, requested: str, names: _Names) -> Resolution | None:
-    if name in names.registry.roles or name in CHAT_ROLES or name in AUXILIARY_ROLES:
+    if name in CHAT_ROLES or name in AUXILIARY_ROLES:
         return _resolve_role(name, requested, names)
     if name in names.known:
         return Resolution(requested, name, None, None)
+    if name in names.registry.roles:
+        return _resolve_role(name, requested, names)
     if name in names.aliases and names.aliases[name] in names.known:
         return Resolution(requested, names.aliases[name], None, None, alias=name)
     return None

@@ -30,13 +30,18 @@ _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
+def is_role_name(role: str) -> bool:
+    """Whether it may be written as a role: it stands in URLs and in other programs' paths."""
+    return _ROLE.fullmatch(role) is not None
+
+
 def set_role(path: Path, role: str, model_id: str, *, expected_digest: str | None = None) -> Registry:
     """Points `role` at `model_id` (`id` or `id@node`) and returns the registry as it is now on disk.
 
     `expected_digest` refuses when the file is not the one that was read. Raises BadConfiguration (a role that cannot
     be a name, a broken or managed or changed file), StorageFull. Blocks on the lock: call it in a thread.
     """
-    if not _ROLE.fullmatch(role):
+    if not is_role_name(role):
         raise BadConfiguration(
             f"cannot set role {role[:80]!r}: a role is 1 to 64 letters, digits, dots, dashes and underscores, "
             "and starts with a letter or digit"

@@ -71,11 +71,16 @@ class _Reading:
 
 
 class KeyFile:
-    """The keys of one file. Reading costs one stat; `add` and `revoke` block on a lock shared by all processes."""
+    """The keys of one file. Reading costs one stat; `add` and `revoke` block on a lock shared by all processes.
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+    `look_every_s`: what was seen so recently is not looked at again; a busy daemon asks thousands of times a second.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time, look_every_s: float = 0.0) -> None:
         self._path = path
         self._now = now
+        self._look_every_s = look_every_s
+        self._looked_at = time.monotonic()
         self._reading = _read(path)
 
     def configured(self) -> bool:
@@ -85,11 +90,9 @@ class KeyFile:
 
     def consumer(self, presented: str) -> Consumer | None:
         """The owner of this key; None for a wrong, revoked or expired one. Constant time in the secret part."""
-        found = _KEY.fullmatch(presented)
-        if found is None:
-            return None
-        record = self._current().records.get(found[1])
-        matches = hmac.compare_digest(_digest(found[2]), record.sha256 if record else _NO_DIGEST)
+        public, secret = _parts(presented)
+        record = self._current().records.get(public)
+        matches = hmac.compare_digest(_digest(secret), record.sha256 if record else _NO_DIGEST)
         if record is None or not matches or record.expired(self._now()):
             return None
         return Consumer(record.key_id, record.name, record.admin)
@@ -122,8 +125,18 @@ class KeyFile:
         self._change(lambda records: {**records, public: record})
         return f"roost-{public}-{secret}"
 
+    def adopt(self, name: str, key: str, *, admin: bool = False) -> None:
+        """Takes over a key that clients have already, as its hash like any other; twice the same is once.
+
+        Raises BadConfiguration, StorageFull.
+        """
+        _refuse_name(name)
+        public, secret = _parts(key)
+        record = KeyRecord(key_id=public, name=name, admin=admin, sha256=_digest(secret), created_at=self._now())
+        self._change(lambda records: {public: record, **records})
+
     def revoke(self, key_id: str) -> KeyRecord:
-        """Takes a key away, at once for every running daemon. Raises NotFound naming `roost keys list`."""
+        """Takes a key away, for every running daemon too. Raises NotFound naming `roost keys list`."""
         gone: KeyRecord | None = None
 
         def without(records: Mapping[str, KeyRecord]) -> dict[str, KeyRecord]:
@@ -137,8 +150,11 @@ class KeyFile:
         return gone
 
     def _current(self) -> _Reading:
-        if self._reading.stamp is None or _stamp(self._path) != self._reading.stamp:
-            self._reading = _read(self._path)
+        looked_at = time.monotonic()
+        if looked_at - self._looked_at >= self._look_every_s:
+            self._looked_at = looked_at
+            if self._reading.problem is not None or _stamp(self._path) != self._reading.stamp:
+                self._reading = _read(self._path)
         return self._reading
 
     def _usable(self) -> _Reading:
@@ -181,8 +197,15 @@ def _stamp(path: Path) -> Stamp | None:
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
+def _parts(key: str) -> tuple[str, str]:
+    """The public and the secret part of a key; one that was made elsewhere is found by the hash of its hash."""
+    if found := _KEY.fullmatch(key):
+        return found[1], found[2]
+    return _digest(_digest(key))[:12], key
+
+
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _refuse_name(name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, delete, func, insert, select
 
@@ -24,7 +24,7 @@ class Retention:
 def insert_activity(connection: Connection, rows: Sequence[ActivityRow]) -> None:
     """Append the rows, oldest first."""
     if rows:
-        connection.execute(insert(activity), [asdict(row) for row in rows])
+        connection.execute(insert(activity), [vars(row) for row in rows])
 
 
 def newest_activity(connection: Connection, limit: int) -> list[ActivityRow]:

@@ -1,8 +1,9 @@
-"""A row as every reader of the log can take it. Engines fill in token counts and reasons, and engines are not trusted."""
+"""A row as every reader of the log can take it. Engines fill in counts and reasons, and engines are not trusted."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
+from typing import Any
 
 from roost.store.types import ActivityRow
 
@@ -14,20 +15,16 @@ _LONGEST_TEXT = 1000
 
 def storable(row: ActivityRow) -> ActivityRow:
     """The row itself, or one whose impossible numbers are unknown and whose texts are cut and made printable."""
-    changes = {}
-    for field in fields(row):
-        value = getattr(row, field.name)
-        if (kept := _kept(value)) is not value:
-            changes[field.name] = kept
+    changes: dict[str, Any] = {}
+    # Asked for each request: no call for a value that is fine, and most are.
+    for name, value in vars(row).items():
+        kind = type(value)
+        if kind is str:
+            if len(value) > _LONGEST_TEXT or not value.isprintable():
+                changes[name] = _plain(value[:_LONGEST_TEXT])
+        elif kind is int and not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
+            changes[name] = None
     return replace(row, **changes) if changes else row
-
-
-def _kept(value: object) -> object:
-    if isinstance(value, str):
-        return value if len(value) <= _LONGEST_TEXT and value.isprintable() else _plain(value[:_LONGEST_TEXT])
-    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-        return None
-    return value
 
 
 def _plain(text: str) -> str:

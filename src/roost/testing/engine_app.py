@@ -189,6 +189,14 @@ async def _rerank(request: web.Request) -> web.StreamResponse:
         )
 
 
+async def _taken(request: web.Request) -> web.StreamResponse:
+    """A route with a shape of its own: what came is kept and counted."""
+    recorder, raw = request.app[STATE].recorder, await request.read()
+    seen = recorder.begin(request.method, request.path_qs, list(request.headers.items()), raw)
+    recorder.end(seen)
+    return web.json_response({"bytes": len(raw), "digest": seen.digest}, headers={"X-Own": "kept back"})
+
+
 async def _health(request: web.Request) -> web.StreamResponse:
     if request.app[STATE].options.no_health:
         return error(404, "File Not Found", "not_found_error")
@@ -280,6 +288,10 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/completions", _generate),
     ("POST", "/v1/embeddings", _embeddings),
     ("POST", "/v1/rerank", _rerank),
+    ("POST", "/v1/reranking", _rerank),
+    ("POST", "/infill", _taken),
+    ("POST", "/v1/audio/transcriptions", _taken),
+    ("GET", "/v1/audio/voices", _taken),
     ("GET", "/props", _props),
     ("GET", "/slots", _slots),
     ("POST", "/tokenize", _tokenize),

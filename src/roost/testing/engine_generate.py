@@ -80,6 +80,8 @@ async def _stream(out: AnswerWriter, generation: Generation, reply: Reply, inclu
     for value in closing_chunks(reply, include_usage):
         await out.send(frame(value, told.crlf))
     await out.send(frame("[DONE]", told.crlf))
+    if told.hold_after_done:
+        await generation.state.released.wait()
     return await out.close()
 
 

@@ -32,6 +32,8 @@ class Behaviour:
     hang_after_tokens: int | None = None
     #: Wait for `POST /stand-in/release`.
     hold_after_tokens: int | None = None
+    #: Wait for `POST /stand-in/release` between `[DONE]` and the end of the body.
+    hold_after_done: bool = False
     #: A clean end of the body after the tokens, without `[DONE]`.
     eof_without_done: bool = False
     #: `data: {"error": …}` under status 200 after so many tokens.

@@ -12,16 +12,19 @@ from roost.workers.station import Place, Station
 
 
 def new_future() -> asyncio.Future[Any]:
-    """A future whose failure may go unread: its waiter may have left before."""
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return future
+    return asyncio.get_running_loop().create_future()
+
+
+def fail(future: asyncio.Future[Any], error: RoostError) -> None:
+    """Answers a waiter that may have left before: its failure may go unread."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()
 
 
 def fail_waiting(station: Station, error: RoostError) -> None:
     for place in station.waiting:
-        if not place.granted.done():
-            place.granted.set_exception(error)
+        fail(place.granted, error)
     station.waiting.clear()
 
 
@@ -29,11 +32,10 @@ def answer_wanted(station: Station, error: RoostError | None) -> None:
     """Tells those who asked for the load by name that it is there, or why not."""
     station.wanted_since = None
     for future in station.wanted_by:
-        if not future.done():
-            if error:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
+        if error:
+            fail(future, error)
+        elif not future.done():
+            future.set_result(None)
     station.wanted_by.clear()
 
 
@@ -46,6 +48,9 @@ def tell_gone(station: Station) -> None:
 
 def insert_by_priority(station: Station, place: Place) -> None:
     """Lower priority values first; first come, first served among equals."""
+    if not station.waiting or station.waiting[-1].entry.rank <= place.entry.rank:
+        station.waiting.append(place)
+        return
     behind = (i for i, other in enumerate(station.waiting) if other.entry.rank > place.entry.rank)
     station.waiting.insert(next(behind, len(station.waiting)), place)
 
@@ -67,7 +72,7 @@ def queue_full(station: Station, most: int) -> ConcurrencyLimit | None:
         return None
     return ConcurrencyLimit(
         f"cannot queue another request for {station.model_id}: {len(station.running)} run and "
-        f"{len(station.waiting)} wait, {most} is the limit (queue.max_requests); try again shortly",
+        f"{len(station.waiting)} wait, {most} is the limit (queue.max_requests or the model's own); try again shortly",
         retry_after_s=1,
     )
 

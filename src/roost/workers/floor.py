@@ -7,6 +7,7 @@ so that a request takes its place in line, and a fact its effect, in one step th
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
@@ -33,7 +34,8 @@ class Floor:
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        return asyncio.get_running_loop().time()
+        """The clock of asyncio's timers. Asked several times a request."""
+        return time.monotonic()
 
     def _station(self, model_id: str) -> Station:
         station = self._stations.get(model_id)
@@ -71,12 +73,18 @@ class Floor:
         for model_id in plan.start:
             self._post(self._stations[model_id], Event.START)
         for model_id, free in plan.dispatch.items():
-            station = self._stations[model_id]
-            for _ in range(free):
-                if not station.fits(station.waiting[0]):
-                    break  # the first in line is not overtaken, or a long prompt would wait for ever
-                self._grant(station, station.waiting.popleft())
+            self._send(self._stations[model_id], free)
         return bool(plan.drain or plan.start)
+
+    def _dispatch(self, station: Station) -> None:
+        """The plan's answer for a READY model when nothing else waits: as many as it takes."""
+        self._send(station, min(len(station.waiting), station.concurrency - len(station.running)))
+
+    def _send(self, station: Station, most: int) -> None:
+        for _ in range(most):
+            if not station.fits(station.waiting[0]):
+                break  # the first in line is not overtaken, or a long prompt would wait for ever
+            self._grant(station, station.waiting.popleft())
 
     def _grant(self, station: Station, place: Place) -> None:
         assert station.run is not None and station.run.ready is not None

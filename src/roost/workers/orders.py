@@ -17,7 +17,9 @@ from roost.errors import ModelNotFound, ModelUnavailable
 from roost.host.types import Host
 from roost.workers.logs_path import worker_log_name
 from roost.workers.residency import Rules
-from roost.workers.run import RunPaths, StartOrder
+from roost.workers.saved_cache import SavedPlace
+from roost.workers.saved_files import Allowance
+from roost.workers.start import RunPaths, StartOrder
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,14 @@ def run_paths(world: World, model_id: str) -> RunPaths:
         records=world.paths.run / "workers",
         log=world.paths.logs / f"{worker_log_name(model_id)}.log",
         log_cap_bytes=world.settings().log.worker_cap_bytes,
+        saved=SavedPlace(world.paths.saved, lambda engine: allowance(world.settings(), model_id, engine)),
     )
+
+
+def allowance(settings: Settings, model_id: str, engine: str) -> Allowance:
+    """What may be kept of a model's conversations while it is away, as the settings say now."""
+    bound = settings.resume.max_bytes if settings.resume.enabled else 0
+    return Allowance(bound, model=settings.knobs(model_id, engine).resume)
 
 
 def rules(settings: Settings) -> Rules:

@@ -26,7 +26,9 @@ def make_place(run_dir: Path) -> WorkerPlace:
         )
     home = run_dir / f"w-{nonce[:8]}"
     home.mkdir(parents=True, mode=0o700)
-    return WorkerPlace(path, home, _free_port(), secrets.token_urlsafe(24), nonce)
+    place = WorkerPlace(path, home, _free_port(), secrets.token_urlsafe(24), nonce)
+    place.saved.mkdir(mode=0o700)
+    return place
 
 
 def remove_place(place: WorkerPlace, records: Path) -> None:

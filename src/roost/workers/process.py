@@ -16,6 +16,9 @@ from roost.engines.types import LaunchPlan
 from roost.host.types import Host, ProcessIdentity
 
 HIGH_PRIORITY_NICE = -5
+#: How often the guardian is looked after, and how long it may take over an end that is due.
+LOOK_PERIOD_S = 1.0
+GUARDIAN_GRACE_S = 4.0
 
 
 class StartFailed(Exception):
@@ -30,7 +33,7 @@ class WorkerProcess:
         self._life: int | None = life
         self._host = host
         self.identity: ProcessIdentity | None = None
-        self.guardian_identity = host.identity(popen.pid)
+        self.guardian_pid = popen.pid
         self.exit_code: int | None = None
         #: Set once the guardian has told the worker's pid.
         self.identified = asyncio.Event()
@@ -56,12 +59,40 @@ class WorkerProcess:
             os.close(self._life)
             self._life = None
 
-    def _lives(self) -> bool:
-        """Signals go only to the very process that we started, never to a later owner of its pid."""
-        return self.identity is not None and self._host.identity(self.identity.pid) == self.identity
+    def _lives(self) -> bool | None:
+        """Signals go only to the very process that we started, never to a later owner of its pid. None: the machine
+        cannot tell now."""
+        try:
+            return self.identity is not None and self._host.identity(self.identity.pid) == self.identity
+        except OSError:
+            return None
 
     async def watch(self, status: asyncio.StreamReader) -> None:
         """Reads the guardian's words until it ends; sets `identity`, then `exit_code` and `gone`."""
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(self._look_after_guardian())
+            try:
+                await self._listen(status)
+            finally:
+                looking.cancel()
+
+    async def _look_after_guardian(self) -> None:
+        """A guardian that is held (SIGSTOP) neither tells of an end nor makes one: then it is done here."""
+        late_s = 0.0
+        while True:
+            await asyncio.sleep(LOOK_PERIOD_S)
+            due = self._life is None or (self.identity is not None and self._lives() is False)
+            late_s = late_s + LOOK_PERIOD_S if due else 0.0
+            if late_s >= GUARDIAN_GRACE_S:
+                await asyncio.to_thread(self._end_without_guardian)
+
+    def _end_without_guardian(self) -> None:
+        for pid in self._host.tree(self._guardian.pid)[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._guardian.kill()
+
+    async def _listen(self, status: asyncio.StreamReader) -> None:
         try:
             while line := await status.readline():
                 word, _, number = line.decode().strip().partition(" ")

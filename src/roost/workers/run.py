@@ -6,16 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import structlog
 
 from roost.catalog.digest import identity_sha256
-from roost.catalog.spec import ModelSpec
-from roost.config.settings import Knobs, ModelSettings
 from roost.engines.http import worker_http
-from roost.engines.types import Available, Engine, Healthy, LaunchPlan, Loading, Unhealthy, WorkerHttp, WorkerPlace
+from roost.engines.types import Available, Healthy, LaunchPlan, Loading, Unhealthy, WorkerHttp, WorkerPlace
 from roost.errors import ModelLoadingTimeout, ModelUnavailable, RoostError, WorkerFailed
 from roost.host.types import Host, Usage
 from roost.workers.ends import as_unavailable, exit_text, load_failure, run_stop_command
@@ -25,6 +22,8 @@ from roost.workers.places import make_place, remove_place
 from roost.workers.process import StartFailed, WorkerProcess, drain, spawn
 from roost.workers.proof import Mismatch, Proof, changed_file, prove
 from roost.workers.reap import WorkerRecord
+from roost.workers.saved_cache import SavedCache
+from roost.workers.start import RunPaths, StartOrder
 from roost.workers.types import ReadyWorker
 from roost.workers.vitals import Patient, is_dead, moved
 from roost.workers.wedge import RunningView, load_stalled
@@ -38,28 +37,6 @@ USAGE_PERIOD_S = 10.0
 STOP_GRACE_S = 10.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class StartOrder:
-    """What is to be started."""
-
-    spec: ModelSpec
-    engine: Engine
-    knobs: Knobs
-    model: ModelSettings
-    #: Make one real token before READY (loads that nobody waits for with a request of their own).
-    warm: bool
-
-
-@dataclass(frozen=True)
-class RunPaths:
-    """Where a start keeps its files."""
-
-    run_dir: Path
-    records: Path
-    log: Path
-    log_cap_bytes: int
 
 
 Post = Callable[[Event], None]
@@ -181,10 +158,15 @@ class WorkerRun:
         high = self.order.knobs.process_priority == "high"
         process, status, output = await spawn(plan, self._host, high_priority=high)
         self._process = process
+        order = self.order
+        cache = SavedCache(self._paths.saved, order.spec, order.engine, order.knobs, http, place.saved)
         async with asyncio.TaskGroup() as group:
             draining = group.create_task(drain(output, self.log.feed))
             group.create_task(process.watch(status))
-            helpers = [group.create_task(self._bring_up(http)), group.create_task(self._stop_when_told(process))]
+            helpers = [
+                group.create_task(self._bring_up(http, cache)),
+                group.create_task(self._stop_when_told(process, cache)),
+            ]
             await process.gone.wait()
             for task in helpers:
                 task.cancel()
@@ -206,8 +188,10 @@ class WorkerRun:
         code = process.exit_code or 0
         self.failure = load_failure(self.order.spec.id, self.order.engine.name, code, self.log.last_line())
 
-    async def _stop_when_told(self, process: WorkerProcess) -> None:
+    async def _stop_when_told(self, process: WorkerProcess, cache: SavedCache) -> None:
         await self._stop.wait()
+        if self.ready is not None:
+            await cache.save(self._stop_now)
         if not self._stop_now.is_set():
             await self._stop_gently(process)
         process.kill()
@@ -216,14 +200,16 @@ class WorkerRun:
         stop_argv = self.plan.stop_argv if self.plan else None
         if stop_argv:
             await run_stop_command(stop_argv, process.pid, self.plan.env if self.plan else {}, self.log.feed)
-        process.terminate()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_GRACE_S):
+                # Told to stop in the first moments: a signal to a process that is not known yet would be lost.
+                await process.identified.wait()
+                process.terminate()
                 await self._stop_now.wait()
 
     # From started to ready.
 
-    async def _bring_up(self, http: WorkerHttp) -> None:
+    async def _bring_up(self, http: WorkerHttp, cache: SavedCache | None = None) -> None:
         try:
             healthy = await self._until_healthy(http)
             self._post(Event.HEALTHY)
@@ -231,6 +217,8 @@ class WorkerRun:
             self.proof = await self._prove()
             if self.order.warm:
                 await self._warm(http)
+            if cache:
+                await cache.restore()
         except RoostError as error:
             self.failure = as_unavailable(self.order.spec.id, error)
             self._post(Event.LOAD_STALLED if isinstance(error, ModelLoadingTimeout) else Event.UNPROVEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -18,7 +19,7 @@ from roost.workers.answers import (
     queue_full,
 )
 from roost.workers.floor import Floor
-from roost.workers.lifecycle import Event, State, allows
+from roost.workers.lifecycle import OCCUPYING, Event, State, allows
 from roost.workers.logs_path import worker_log_name
 from roost.workers.orders import World, effective_command, rules, start_order
 from roost.workers.residency import Kind
@@ -57,8 +58,8 @@ class Supervisor(Floor):
         if self._draining:
             raise ShuttingDown("cannot take new requests: roost is shutting down", retry_after_s=5)
         station = self._station(model_id)
-        settings = self._world.settings()
-        refused = failed_start(station, self.now()) or queue_full(station, settings.queue.max_requests)
+        entry, most = self._as_the_settings_say(model_id, entry)
+        refused = failed_start(station, self.now()) or queue_full(station, most)
         if refused := refused or self._refusal_by_policy(station):
             raise refused
         if not entry.wait_for_load and station.state is not State.READY:
@@ -68,17 +69,28 @@ class Supervisor(Floor):
         self._line_up(station, place)
         return RequestTicket(self, station, place)
 
-    def _line_up(self, station: Station, place: Place) -> None:
-        free = station.state is State.READY and not station.waiting and len(station.running) < station.concurrency
-        if free and station.fits(place) and not self._somebody_waits():
-            self._grant(station, place)
-            return
-        insert_by_priority(station, place)
-        self._replan()
+    def _as_the_settings_say(self, model_id: str, entry: Entry) -> tuple[Entry, int]:
+        """The entry with its model's priority, and how many requests the model may have."""
+        settings = self._world.settings()
+        model = settings.models.get(model_id)
+        if model is None:
+            return entry, settings.queue.max_requests
+        if model.priority:
+            entry = replace(entry, priority=entry.priority - model.priority)
+        return entry, model.max_requests or settings.queue.max_requests
 
-    def _somebody_waits(self) -> bool:
-        """Then only the plan may say who is next."""
-        return any(station.waiting or station.wanted_since is not None for station in self._stations.values())
+    def _line_up(self, station: Station, place: Place) -> None:
+        insert_by_priority(station, place)
+        if station.state is not State.READY or self._others_wait(station):
+            self._replan()
+        else:
+            self._dispatch(station)
+
+    def _others_wait(self, station: Station) -> bool:
+        """Then only the plan may say who is next; else the line of a READY model is all that matters to it."""
+        return any(
+            other.waiting or other.wanted_since is not None for other in self._stations.values() if other is not station
+        )
 
     def leave(self, station: Station, place: Place) -> None:
         if place.left:
@@ -90,8 +102,10 @@ class Supervisor(Floor):
         elif place in station.waiting:
             station.waiting.remove(place)
         place.granted.cancel()
-        if station.matters_to_the_plan or self._somebody_waits():
+        if station.matters_to_the_plan or self._others_wait(station):
             self._replan()
+        elif station.waiting:
+            self._dispatch(station)
 
     async def retry(self, station: Station, place: Place) -> bool:
         """The upstream broke before its first byte: wait until it is known whether the worker died, then line up
@@ -119,7 +133,8 @@ class Supervisor(Floor):
         return Progress(Phase.STOPPING_OTHER if others_leave else Phase.QUEUED, position)
 
     def _refusal_by_policy(self, station: Station) -> RoostError | None:
-        if station.kind is Kind.AUXILIARY:
+        # A model that has its place is refused to nobody: no need to look at the others.
+        if station.kind is Kind.AUXILIARY or station.state in OCCUPYING:
             return None
         limits = rules(self._world.settings())
         home = self._world.is_home(station.model_id)
@@ -225,11 +240,10 @@ class Supervisor(Floor):
         return tuple(worker_view(s, self.now()) for s in self._stations.values() if s.number or s.waiting)
 
     def log_path(self, worker: str) -> str | None:
-        for name in (worker, worker_log_name(worker)):
-            path = self._world.paths.logs / f"{name}.log"
-            if "/" not in name and path.is_file():
-                return str(path)
-        return None
+        # A name from a request is looked for, never opened: it could be a path, or longer than a file name may be.
+        present = {path.stem: path for path in self._world.paths.logs.glob("*.log") if path.is_file()}
+        found = present.get(worker) or present.get(worker_log_name(worker))
+        return str(found) if found else None
 
 
 def _percent(station: Station) -> str:

@@ -97,11 +97,11 @@ async def test_a_role_is_put_with_its_model(home: Path, daemon: ControlDaemon) -
 
 
 async def test_a_restart_names_one_worker_or_all(home: Path, daemon: ControlDaemon) -> None:
-    daemon.routes["POST", "/roost/v1/workers/restart"] = answers({})
-    daemon.routes["POST", "/roost/v1/workers/restart/org/m"] = answers({})
+    daemon.routes["POST", "/roost/v1/workers/restart"] = answers({"model": "*", "state": "ready"})
+    daemon.routes["POST", "/roost/v1/workers/restart/org/m"] = answers({"model": "org/m", "state": "ready"})
     async with client_of(home) as client:
-        await client.restart()
-        await client.restart("org/m")
+        assert (await client.restart()).model == "*"
+        assert (await client.restart("org/m")).model == "org/m"
     assert [path for _, path, _ in daemon.seen] == ["/roost/v1/workers/restart", "/roost/v1/workers/restart/org/m"]
 
 

@@ -37,6 +37,11 @@ REFUSED = """
 tell(event="failed", lines=["error: cannot listen on 127.0.0.1:11434: Ollama answers there"])
 sys.exit(78)
 """
+WITHOUT_DEFAULT = """
+tell(event="problem", text="the default role names far-model, which is not here", mend="roost models add far-model")
+print("in the log", os.getpid(), flush=True)
+time.sleep(60)
+"""
 DIED = "sys.exit(0)"
 
 
@@ -72,6 +77,18 @@ def test_ready_in_the_background_looks_like_ready_in_the_foreground(
     assert session == pid, "it has a session of its own"
     assert stat.S_IMODE(run.log.stat().st_mode) == 0o600
     stop(pid)
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_default_that_cannot_answer_ends_the_waiting_and_not_the_daemon(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(home, WITHOUT_DEFAULT)
+    assert (run.code, run.out.getvalue()) == (1, "")
+    assert 'run "roost models add far-model"' in run.err.getvalue()
+    assert "without a default that can answer" in capsys.readouterr().err
+    until_sync(lambda: "in the log" in run.log.read_text())
+    stop(int(run.log.read_text().split()[-1]))
 
 
 def test_a_refused_start_gives_its_reason_and_its_exit_code(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

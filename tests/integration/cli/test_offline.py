@@ -60,6 +60,12 @@ async def test_use_writes_the_role_and_keeps_what_belongs_to_others(declared: Pa
     assert "1.50" in registry.read_text()
 
 
+async def test_adding_nothing_is_wrong_usage(home: Path) -> None:
+    done = await roost(home, "models", "add", "")
+    assert done.code == 2
+    assert "name a hub id, a folder or a file.gguf" in done.err
+
+
 async def test_use_with_half_an_id_writes_nothing(declared: Path) -> None:
     done = await roost(declared, "use", "coding", "stand")
     assert done.code == 1

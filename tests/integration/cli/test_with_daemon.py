@@ -132,6 +132,12 @@ async def test_chat_takes_each_piped_line_as_a_turn_and_remembers(home: Path, da
     assert [message["content"] for message in bodies[1]["messages"]] == ["hi", "Hello.", "and?"]
 
 
+async def test_chat_hands_its_token_limit_on(home: Path, daemon: ControlDaemon) -> None:
+    daemon.routes[CHAT] = says("Hello.")
+    assert (await roost(home, "chat", "--max-tokens", "7", stdin=b"hi\n")).code == 0
+    assert daemon.seen[0][2]["max_tokens"] == 7
+
+
 async def test_load_waits_until_the_model_is_ready(home: Path, daemon: ControlDaemon) -> None:
     daemon.report = status(workers=(worker(state="loading"),))
 
@@ -161,7 +167,17 @@ async def test_unload_and_restart_name_what_they_did(home: Path, daemon: Control
     daemon.routes["POST", f"/roost/v1/models/{SMOL}/unload"] = answers({"model": SMOL, "state": "stopped"})
     daemon.routes["POST", "/roost/v1/workers/restart"] = answers({"model": "*", "state": "ready"})
     assert (await roost(home, "unload", SMOL)).out == f"{SMOL} is unloaded\n"
-    assert (await roost(home, "restart")).out == "restarted every resident model\n"
+    daemon.routes["POST", "/roost/v1/workers/restart/default"] = answers({"model": SMOL, "state": "ready"})
+    assert (await roost(home, "restart")).out == f"restarted {SMOL}\n"
+    assert (await roost(home, "restart", "default")).out == f"restarted {SMOL}\n"
+
+
+async def test_a_restart_of_what_does_not_run_says_so(home: Path, daemon: ControlDaemon) -> None:
+    daemon.report = status(workers=(worker(state="stopped"),))
+    daemon.routes["POST", "/roost/v1/workers/restart"] = answers({"model": "*", "state": "ready"})
+    daemon.routes["POST", f"/roost/v1/workers/restart/{SMOL}"] = answers({"model": SMOL, "state": "ready"})
+    assert (await roost(home, "restart")).out == "nothing was running: nothing was restarted\n"
+    assert (await roost(home, "restart", SMOL)).out == f"started {SMOL}: it was not running\n"
 
 
 async def test_explain_answers_step_by_step(home: Path, daemon: ControlDaemon) -> None:

@@ -50,7 +50,9 @@ def worker_place(port: int = 0) -> Iterator[WorkerPlace]:
     with short_folder() as folder:
         home = folder / "home"
         home.mkdir(mode=0o700)
-        yield WorkerPlace(socket_path=folder / "w.sock", home=home, port=port, key="", nonce="n1")
+        place = WorkerPlace(socket_path=folder / "w.sock", home=home, port=port, key="", nonce="n1")
+        place.saved.mkdir(mode=0o700)
+        yield place
 
 
 @dataclass(frozen=True)

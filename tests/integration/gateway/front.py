@@ -15,6 +15,7 @@ from aiohttp import web
 from roost.api import HostReport, RequestStatistics, RoleReport, StatusReport
 from roost.catalog.spec import Capability, ModelFormat, ModelSpec, Source, SourceKind
 from roost.config.settings import GatewaySettings, Settings
+from roost.errors import RoostError
 from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.protocol import GatewayRunner, runner_options
@@ -109,6 +110,8 @@ class State:
     draining: bool = False
     shut_down: bool = False
     daemon_log: str | None = None
+    #: What writing a role runs into.
+    role_refusal: RoostError | None = None
     roles: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -204,6 +207,8 @@ async def _run(stack: AsyncExitStack, app: web.Application, settings: Settings) 
 
 def _deps(pool: FakePool, state: State, activity: MemoryActivity, keys: FakeKeys) -> GatewayDeps:
     async def put_role(role: str, model: str) -> RoleReport:
+        if state.role_refusal is not None:
+            raise state.role_refusal
         state.roles.append((role, model))
         return role_report(role, model)
 

@@ -255,6 +255,37 @@ async def test_a_client_that_leaves_the_queue_is_forgotten(short_path: Path) -> 
             assert (await first.read()).endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize(
+    ("told", "last", "status", "code"),
+    [
+        ({"hold_after_done": True}, b"data: [DONE]\n\n", 200, None),
+        ({"tokens": 4, "error_frame_after": 2}, b'"code": "internal_error"}}\n\n', 500, "internal_error"),
+    ],
+)
+async def test_a_client_that_goes_after_the_last_event_was_served(
+    gate: Front, told: dict[str, Any], last: bytes, status: int, code: str | None
+) -> None:
+    body = json.dumps(chat_body(stream=True, x_stand_in=told)).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{gate.port}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await reader.readuntil(last)
+    writer.transport.abort()
+    row = await gate.row()
+    assert (row.status, row.code) == (status, code)
+    gate.engine.state.released.set()
+
+
+async def test_requests_that_outgrow_a_shared_window_in_mid_stream_are_told_so(gate: Front) -> None:
+    grown = {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}
+    begun = {"choices": [{"index": 0, "delta": {"content": "a"}}]}
+    raw = "".join(f"data: {json.dumps(value)}\n\n" for value in (begun, grown))
+    _, body = await gate.chat(stream=True, x_stand_in={"raw": raw, "content_type": "text/event-stream"})
+    assert last_event(body)["error"]["code"] == "concurrency_limit"
+    assert b'"content": "a"' in body and b"[DONE]" not in body
+
+
 async def test_a_slow_reader_is_dropped_and_does_not_fill_the_memory(short_path: Path) -> None:
     body = json.dumps(chat_body(stream=True, x_stand_in={"tokens": 4000, "huge_token_bytes": 20_000})).encode()
     async with front(short_path, settings=gateway_settings(write_deadline_s=0.2)) as gate:

@@ -33,6 +33,20 @@ def test_without_a_file_nobody_needs_a_key(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_key_that_clients_have_already_goes_on_opening_and_is_kept_as_a_hash(path: Path) -> None:
+    keys = KeyFile(path)
+    for _ in range(2):
+        keys.adopt("before", "sk-from-before", admin=True)
+    assert [key.name for key in keys.list()] == ["before"]
+    assert "from-before" not in path.read_text()
+    consumer = KeyFile(path).consumer("sk-from-before")
+    assert consumer and (consumer.name, consumer.admin) == ("before", True)
+    for wrong in ("sk-from-befor", "sk-from-before ", "", "\udcff", consumer.key_id):
+        assert keys.consumer(wrong) is None
+    keys.revoke(consumer.key_id)
+    assert keys.consumer("sk-from-before") is None
+
+
 def test_a_key_opens_for_its_owner_and_no_other_key_does(path: Path) -> None:
     keys = KeyFile(path)
     key, other = keys.add("laptop", admin=True), keys.add("ci")

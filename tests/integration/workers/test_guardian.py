@@ -48,7 +48,7 @@ async def main():
         group.create_task(process.watch(status))
         group.create_task(drain(output, lambda chunk: os.write(1, chunk)))
         await process.identified.wait()
-        print("guardian", process.guardian_identity.pid, flush=True)
+        print("guardian", process.guardian_pid, flush=True)
 
 asyncio.run(main())
 """

@@ -21,6 +21,7 @@ from roost.errors import (
     WorkerFailed,
 )
 from roost.testing.wait import until
+from roost.workers.run import STOP_GRACE_S
 from roost.workers.types import Phase, ReadyWorker
 from tests.integration.workers.conftest import MakeBench
 
@@ -199,6 +200,14 @@ async def test_a_worker_that_ignores_sigterm_is_killed_with_its_grandchild(make_
         ticket.leave()
         await bench.pool.close(0)
         assert all(gone(pid) for pid in (worker.pid, *family))
+
+
+async def test_a_worker_told_to_stop_in_its_first_moments_gets_the_signal(make_bench: MakeBench) -> None:
+    async with make_bench(flags={"a": ("--never-listens",)}) as bench:
+        bench.enter("a")
+        await until(lambda: bench.pool._stations["a"].run is not None)
+        async with asyncio.timeout(STOP_GRACE_S / 2):
+            await bench.pool.close(30.0)
 
 
 async def test_a_load_without_a_sign_of_life_is_given_up(make_bench: MakeBench) -> None:

@@ -17,6 +17,11 @@ class Console:
         self.announcer = ConsoleAnnouncer(self.out, self.err, Paint(enabled=False))
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_the_ready_line_is_the_only_line_on_standard_output() -> None:
     console = Console()
     console.announcer.step("engine llama.cpp: the only one installed")
@@ -36,6 +41,14 @@ def test_an_address_of_version_six_is_bracketed() -> None:
     assert base_url("127.0.0.1", 1) == "http://127.0.0.1:1"
 
 
+def test_with_tls_the_line_says_https_and_no_curl_without_a_key_is_offered() -> None:
+    console = Console()
+    console.announcer.ready("0.0.0.0", 11434, "smol", "llama.cpp", tls=True)
+    assert console.out.getvalue() == "roost ready https://0.0.0.0:11434/v1 model=smol engine=llama.cpp\n"
+    assert "curl" not in console.err.getvalue()
+    assert "roost ask" in console.err.getvalue()
+
+
 def test_a_problem_names_its_mend() -> None:
     console = Console()
     console.announcer.problem("port 11434 is taken", "roost up --port 0")
@@ -53,6 +66,22 @@ def test_a_fetch_without_a_terminal_writes_a_line_a_tenth() -> None:
     assert len(lines) == 10
 
 
+def test_a_fetch_that_reports_its_whole_again_draws_no_second_bar() -> None:
+    console, terminal = Console(), Terminal()
+    announcer = ConsoleAnnouncer(console.out, terminal, Paint(enabled=False))
+    for _ in range(3):
+        announcer.progress("smol", 100, 100)
+    assert terminal.getvalue().count("smol") == once_drawn()
+
+
+def once_drawn() -> int:
+    terminal = Terminal()
+    bar = Bar(terminal)
+    bar.show("smol", 100, 100)
+    bar.close()
+    return terminal.getvalue().count("smol")
+
+
 def test_a_fetch_of_unknown_length_writes_what_came() -> None:
     stream = io.StringIO()
     Bar(stream).show("smol", 12 * 10**6, None)
@@ -60,10 +89,6 @@ def test_a_fetch_of_unknown_length_writes_what_came() -> None:
 
 
 def test_a_fetch_on_a_terminal_draws_a_bar() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     stream = Terminal()
     bar = Bar(stream)
     bar.show("smol", 50, 100)

@@ -66,3 +66,15 @@ def test_a_physical_id_answers_for_itself() -> None:
 def test_an_alias_names_its_model() -> None:
     entry = {"id": "small", "roost": {"kind": "model", "resolves_to": SMOL}}
     assert steps("small", status(workers=(worker(),)), entry).startswith(f'"small" is an alias of {SMOL}')
+
+
+def test_a_loading_worker_is_not_said_to_answer_now() -> None:
+    report = status(workers=(worker(state="loading"),), roles=(role("coding"),))
+    assert "a request waits until it is ready" in steps("coding", report)
+    assert "goes there now" not in steps("coding", report)
+
+
+def test_a_worker_whose_start_failed_promises_nothing() -> None:
+    report = status(workers=(worker(state="stopped", problem="exit code 1"),), roles=(role("coding"),))
+    assert "exit code 1" in steps("coding", report)
+    assert "a request" not in steps("coding", report)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from roost.catalog.spec import ModelFormat, ModelSpec, Source, SourceKind, UnavailableModel
-from roost.cli.use import check_fit, check_role, find_model, reachable, running_sentence
-from roost.config.settings import RoleSettings
+from roost.cli.use import check_fit, check_role, find_model, next_step, reachable
+from roost.config.settings import RoleSettings, Settings
 from roost.errors import ModelNotFound, ModelUnavailable, Refused
-from tests.unit.cli.reports import role
+from tests.unit.cli.reports import status, worker
 
 FILE = Source(kind=SourceKind.FILE, location="/m/smol.gguf")
 
@@ -34,7 +34,7 @@ def test_the_exact_id_is_found() -> None:
 def test_a_prefix_of_one_id_is_suggested_and_not_taken() -> None:
     with pytest.raises(ModelNotFound, match='did you mean "SmolLM2-135M"') as caught:
         find_model("smol", [spec("SmolLM2-135M")])
-    assert "nothing was written" in caught.value.message
+    assert "nothing was put in its place" in caught.value.message
 
 
 def test_an_id_in_other_letters_is_not_taken() -> None:
@@ -83,8 +83,28 @@ def test_an_unavailable_model_says_why() -> None:
 
 @pytest.mark.parametrize("policy", ["never", "idle", "always"])
 def test_the_next_step_names_the_policy(policy: str) -> None:
-    assert f'rotation is "{policy}"' in running_sentence(policy, None)
+    assert f'rotation is "{policy}"' in next_step(status(rotation_policy=policy), "coding", "other", Settings())
 
 
-def test_the_daemons_own_word_wins() -> None:
-    assert running_sentence("idle", role("coding", note="takes the place of X")).endswith("takes the place of X")
+def test_a_model_that_is_loaded_needs_no_next_step() -> None:
+    assert next_step(status(), "coding", worker().model, Settings()) == "it is loaded already"
+
+
+def test_a_model_whose_last_start_failed_is_not_called_loaded() -> None:
+    failed = status(workers=(worker(state="stopped", problem="exit code 1"),))
+    assert next_step(failed, "coding", worker().model, Settings()) == "the next request loads it"
+
+
+def test_a_free_place_is_taken_by_the_next_request() -> None:
+    two = Settings.model_validate({"residency": {"max_resident": 2}})
+    assert next_step(status(workers=()), "coding", "other", Settings()) == "the next request loads it"
+    assert next_step(status(), "coding", "other", two) == "the next request loads it"
+
+
+def test_a_server_elsewhere_takes_no_place() -> None:
+    settings = Settings.model_validate({"models": {"far": {"external": {"url": "http://127.0.0.1:9/v1"}}}})
+    assert "goes to the server" in next_step(status(), "coding", "far", settings)
+
+
+def test_an_embedding_model_evicts_nobody() -> None:
+    assert "beside the resident" in next_step(status(), "embedding", "other", Settings())

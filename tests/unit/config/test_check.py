@@ -123,6 +123,11 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"roles": {"codng": {}}}, 'warning: [roles.codng]: the registry has no such role | did you mean "coding"?'),
     ({"roles": {"coding": {"requires": ["tool"]}}}, 'error: roles.coding.requires: "tool" is not a capability'),
     (
+        {"models": {"org/a": {"name_filters": {"org/a": {"set": {"model": "x"}}}}}},
+        'error: models."org/a".name_filters."org/a".set names the field model',
+    ),
+    ({"models": {"org/a": {"name_filters": {"other": {}}}}}, '"other" is none of its names'),
+    (
         {"roles": {"coding": {"filters": {"set": {"model": "x"}}}}},
         "error: roles.coding.filters.set names the field model",
     ),

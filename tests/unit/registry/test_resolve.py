@@ -57,9 +57,14 @@ def test_a_chat_role_without_entry_means_what_default_means(role: str) -> None:
     assert meaning(role) == Resolution(role, "org/small-4b", None, role, via_default=True)
 
 
-def test_a_role_wins_over_an_id_and_an_id_over_an_alias() -> None:
+def test_a_role_named_like_a_model_never_serves_other_weights_under_its_id() -> None:
     registry = Registry(roles={"org/embed": "org/small-4b"})
-    assert meaning("org/embed", registry).model_id == "org/small-4b"
+    assert meaning("org/embed", registry) == Resolution("org/embed", "org/embed", None, None)
+
+
+def test_a_fixed_role_wins_over_an_id_and_an_id_over_an_alias() -> None:
+    both = resolve("coding", Registry(roles={"coding": "b"}), known={"coding", "b"}, local_node="here")
+    assert (both.model_id, both.role) == ("b", "coding")
     found = resolve("a", Registry(), known={"a", "b"}, aliases={"a": "b"}, local_node="here")
     assert found.model_id == "a"
 

@@ -5,8 +5,8 @@
 The configuration is `{socket, served_name, context_length, arguments, log_level}`, the arguments those of
 `vllm-mlx serve`. What it adds to that server: the socket, a health that asks the engine's loop, the context as a limit
 of prompt and reply together, a count of prompt tokens, an end at once on SIGTERM. It keeps prompts from the log
-(vllm-mlx 0.6.0 writes the first 300 characters of the last message at INFO) and from the disk (it saves KV and token
-ids at each stop).
+(vllm-mlx 0.6.0 writes the first 300 characters of the last message at INFO) and from places that nobody bounds (it
+saves KV and token ids below HOME at each stop): they are saved on request, into the folder that roost names.
 """
 
 from __future__ import annotations
@@ -135,6 +135,9 @@ class Front:
             await reply(send, *self.health())
         elif scope["path"] == "/roost/count":
             await reply(send, *self.count(await read_body(receive)))
+        elif scope["path"] in CACHE_ACTIONS:
+            folder = json.loads(await read_body(receive))["folder"]
+            await reply(send, *await move_cache(CACHE_ACTIONS[scope["path"]], folder))
         else:
             await self.app(scope, receive, send)
 
@@ -156,6 +159,21 @@ class Front:
         except Exception as error:
             # Its text may hold the request: the kind of the error is all that is told.
             return 400, refusal(f"cannot make a prompt of this request: {type(error).__name__}")
+
+
+#: Path -> what the batched engine calls it; both run in the thread that owns the model.
+CACHE_ACTIONS = {
+    "/roost/cache/save": "_save_cache_to_disk_on_owner",
+    "/roost/cache/restore": "_load_cache_from_disk_on_owner",
+}
+
+
+async def move_cache(action: str, folder: str) -> tuple[int, JsonObject]:
+    """Between the engine's prefix cache and a folder; entries of it when restored, whether there were any when saved.
+
+    The engine compares model, quantization and versions itself before it takes an entry.
+    """
+    return 200, {"entries": int(await getattr(server._engine, action)(folder))}
 
 
 def refusal(message: str) -> JsonObject:
@@ -180,7 +198,7 @@ async def reply(send: Send, status: int, value: JsonObject) -> None:
 
 class UnixServer(uvicorn.Server):  # type: ignore[misc]  # untyped here
     """Leaves SIGTERM to the kernel: the gateway has drained already, a step of the engine may take minutes, and a
-    stop in order would save KV and token ids of every cached prompt to the disk."""
+    stop in order would save KV and token ids of every cached prompt below HOME."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

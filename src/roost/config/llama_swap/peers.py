@@ -1,0 +1,54 @@
+"""`peers`: other servers' models as `[models."ID".external]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from roost.config.llama_swap import reasons
+from roost.config.llama_swap.filters import filters_of
+from roost.config.llama_swap.macros import Macros
+from roost.config.llama_swap.source import variable
+from roost.config.llama_swap.types import Table, refuse
+
+#: roost does not ask the server what its models can do.
+_ANYTHING = ("chat", "completion", "embedding", "rerank", "tools", "vision")
+
+
+def peer_models(table: Table, macros: Macros, taken: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Each model of each peer; a name that is taken already is told and left out, as a local model wins."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in table.each():
+        settings = _settings(name, entry, macros)
+        for model_id in entry.texts("models"):
+            if model_id in taken or model_id in found:
+                entry.notes.add(entry.at("models"), f'"{model_id}" is taken already, and the other one wins')
+            else:
+                found[model_id] = settings
+        entry.tell_the_rest(reasons.PEER)
+    return found
+
+
+def _settings(name: str, entry: Table, macros: Macros) -> dict[str, Any]:
+    url = macros.text(entry.text("proxy"), entry.at("proxy"))
+    if not re.match(r"https?://.", url):
+        raise refuse(entry.at("proxy"), "a URL with http:// or https:// is expected")
+    if not entry.texts("models"):
+        raise refuse(entry.at("models"), "a peer needs models")
+    external = {"url": url} | _key(name, entry)
+    filters, by_name = filters_of(entry.table("filters"), macros)
+    for key in by_name:
+        entry.notes.add(entry.at(f"filters.setParamsByID.{key}"), "a peer's model has no further names")
+    return {"capabilities": list(_ANYTHING), "external": external} | ({"filters": filters} if filters else {})
+
+
+def _key(name: str, entry: Table) -> dict[str, str]:
+    """A reference to the key. One that stands in the file itself is not copied: settings hold no keys."""
+    text = entry.text("apiKey")
+    if not text:
+        return {}
+    if (own := variable(text)) is None:
+        own = re.sub(r"\W+", "_", f"{name}_API_KEY").upper()
+        entry.notes.add(entry.at("apiKey"), f"a key is never written into the settings: set the variable {own} to it")
+    return {"api_key": f"env:{own}"}

@@ -1,0 +1,109 @@
+"""A conversation goes on after its model was away: llama.cpp for real, seen by its own count of cached tokens."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import Roost
+
+MODEL = "SmolLM2-135M-Instruct-Q4_1"
+OFF = "[resume]\nenabled = false\n"
+Messages = list[dict[str, str]]
+
+
+def conversation() -> Messages:
+    return [
+        {"role": "system", "content": "You are helpful. " + "The bird sat on the tree. " * 30},
+        {"role": "user", "content": "Where is the bird?"},
+    ]
+
+
+def turn(roost: Roost, messages: Messages, question: str = "And now?") -> dict[str, Any]:
+    """One turn; the conversation goes on in `messages`. What llama.cpp says of its work."""
+    body = {"model": MODEL, "messages": messages, "max_tokens": 6, "temperature": 0}
+    request = urllib.request.Request(
+        f"{roost.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        told = json.load(answer)
+    message = told["choices"][0]["message"]
+    messages += [{"role": "assistant", "content": message["content"]}, {"role": "user", "content": question}]
+    timings: dict[str, Any] = told["timings"]
+    return timings
+
+
+def used(timings: dict[str, Any]) -> int:
+    """Tokens in the slot after the turn; the last one is made and not yet computed."""
+    return int(timings["cache_n"] + timings["prompt_n"] + timings["predicted_n"] - 1)
+
+
+def saved(roost: Roost) -> list[Path]:
+    return list((roost.home / "state").rglob("*.kv"))
+
+
+def test_the_next_turn_after_an_unload_and_after_a_restart_of_roost_computes_its_own_words_only(roost: Roost) -> None:
+    messages = conversation()
+    first = turn(roost.start(), messages)
+    assert first["cache_n"] == 0 and first["prompt_n"] > 200 and saved(roost) == []
+
+    roost.cli("unload", MODEL)
+    (file,) = saved(roost)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (
+        stat.S_IMODE(file.parent.stat().st_mode) == stat.S_IMODE((roost.home / "state/saved").stat().st_mode) == 0o700
+    )
+    roost.cli("load", MODEL)
+    second = turn(roost, messages)
+    assert second["cache_n"] == used(first) and second["prompt_n"] < 30
+    assert saved(roost) == []
+
+    assert roost.stop() == 0
+    assert len(saved(roost)) == 1
+    third = turn(roost.start(), messages)
+    assert third["cache_n"] >= used(second) - 1 and third["prompt_n"] < 30
+    restored = [line for line in roost.journal() if line["event"] == "cache restored"]
+    assert [line["tokens"] for line in restored] == [used(first), used(second)]
+
+
+@pytest.mark.parametrize("change", ["[engine]\ncontext = 4096\n", OFF])
+def test_other_settings_begin_anew(roost: Roost, change: str) -> None:
+    messages = conversation()
+    turn(roost.start(), messages)
+    assert roost.stop() == 0
+    roost.settings(change)
+    assert turn(roost.start(), messages)["cache_n"] == 0
+    assert roost.stop() == 0
+    assert len(saved(roost)) == (0 if change is OFF else 1)
+
+
+def test_the_same_name_with_other_weights_begins_anew(roost: Roost, embedded_gguf: Path) -> None:
+    """llama.cpp itself would take the file: only the weights' digest differs."""
+    copy = roost.home / "copy.gguf"
+    copy.write_bytes(embedded_gguf.read_bytes())
+    roost.cli("models", "add", str(copy), "--id", MODEL)
+    roost.registry(default=MODEL)
+    messages = conversation()
+    turn(roost.start(), messages)
+    assert roost.stop() == 0 and len(saved(roost)) == 1
+    with copy.open("r+b") as weights:
+        weights.seek(-4096, os.SEEK_END)
+        weights.write(bytes(4096))
+    assert turn(roost.start(), messages)["cache_n"] == 0
+
+
+def test_a_file_cut_short_costs_one_prefill_and_no_start(roost: Roost) -> None:
+    """llama.cpp ends its process on such a file."""
+    messages = conversation()
+    turn(roost.start(), messages)
+    assert roost.stop() == 0
+    os.truncate(saved(roost)[0], saved(roost)[0].stat().st_size // 2)
+    assert turn(roost.start(), messages)["cache_n"] == 0
+    assert roost.worker(MODEL)["restarts"] == 0
+    assert any(line["event"] == "cache not restored" for line in roost.journal())

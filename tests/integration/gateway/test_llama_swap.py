@@ -1,0 +1,139 @@
+"""Routes for llama-swap's scripts: relayed bodies, what runs, unloading, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from roost.config.settings import FilterSettings, ModelSettings
+from roost.testing.wait import until
+from tests.integration.gateway.front import MODEL, Front, changed
+
+AUDIO = b"\x00\xff\r\n--" * 3000
+
+
+def form(**fields: str) -> aiohttp.FormData:
+    data = aiohttp.FormData()
+    data.add_field("file", AUDIO, filename="a.wav", content_type="audio/wav")
+    for name, value in fields.items():
+        data.add_field(name, value)
+    return data
+
+
+async def post(gate: Front, path: str, **arguments: Any) -> tuple[aiohttp.ClientResponse, dict[str, Any]]:
+    async with gate.session.post(gate.url + path, **arguments) as response:
+        return response, json.loads(await response.read())
+
+
+async def test_a_form_goes_to_its_model_with_the_files_bytes_as_they_came(gate: Front) -> None:
+    gate.worker.served_name = "the-workers-own-name"
+    response, body = await post(gate, "/v1/audio/transcriptions", data=form(model="default", language="de"))
+    seen = gate.engine.recorder.requests[-1]
+    assert (response.status, body["bytes"], body["digest"]) == (200, len(seen.body), seen.digest)
+    assert AUDIO in seen.body and b"\r\n\r\nthe-workers-own-name\r\n" in seen.body and b"default" not in seen.body
+    assert response.headers["x-roost-model"] == MODEL and "X-Own" not in response.headers
+    row = await gate.row()
+    assert (row.requested, row.resolved, row.status) == ("default", MODEL, 200)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({}, 400, "missing_required_parameter"),
+        ({"model": ""}, 400, "missing_required_parameter"),
+        ({"model": "nobody"}, 404, "model_not_found"),
+    ],
+)
+async def test_a_form_without_a_known_model_reaches_nobody(
+    gate: Front, fields: dict[str, str], status: int, code: str
+) -> None:
+    response, body = await post(gate, "/v1/audio/transcriptions", data=form(**fields))
+    assert (response.status, body["error"]["code"]) == (status, code)
+    assert not gate.engine.recorder.requests
+
+
+async def test_a_form_over_the_limit_is_refused_and_so_is_another_type(gate: Front) -> None:
+    changed(gate.state, gateway=gate.state.settings.gateway.model_copy(update={"max_body_bytes": 4096}))
+    response, body = await post(gate, "/v1/audio/transcriptions", data=form(model="default"))
+    assert (response.status, body["error"]["code"]) == (413, "request_too_large")
+    response, body = await post(gate, "/infill", data=b"model=default", headers={"Content-Type": "text/plain"})
+    assert (response.status, body["error"]["code"]) == (415, "unsupported_media_type")
+
+
+async def test_a_relayed_json_body_keeps_every_byte_but_its_model_and_the_filters_changes(gate: Front) -> None:
+    gate.worker.served_name = "own"
+    changed(gate.state, models={MODEL: ModelSettings(filters=FilterSettings(strip=("top_k",)))})
+    sent = b'{ "model":"default" ,"input_prefix":"\\u00e9", "top_k":1}'
+    response, _ = await post(gate, "/infill", data=sent, headers={"Content-Type": "application/json"})
+    assert response.status == 200
+    assert gate.engine.recorder.requests[-1].body == b'{ "model":"own" ,"input_prefix":"\\u00e9"}'
+
+
+async def test_a_relayed_body_is_held_to_the_field_limits(gate: Front) -> None:
+    response, body = await post(gate, "/infill", json={"model": "default", "n_discard": 1})
+    assert (response.status, body["error"]["param"]) == (400, "n_discard")
+
+
+async def test_a_get_names_its_model_in_the_query(gate: Front) -> None:
+    gate.worker.served_name = "own"
+    async with gate.session.get(f"{gate.url}/v1/audio/voices?model=default&x=a+b") as response:
+        assert response.status == 200
+    assert gate.engine.recorder.requests[-1].path == "/v1/audio/voices?model=own&x=a+b"
+    async with gate.session.get(f"{gate.url}/v1/audio/voices") as response:
+        assert response.status == 400
+
+
+async def test_a_name_with_filters_of_its_own_gets_them(gate: Front) -> None:
+    own = ModelSettings(aliases=("loud",), name_filters={"loud": FilterSettings(set={"volume": 11})})
+    changed(gate.state, models={MODEL: own})
+    for name, volume in (("loud", 11), (MODEL, None)):
+        await gate.chat(model=name)
+        assert json.loads(gate.engine.recorder.requests[-1].body).get("volume") == volume
+
+
+async def test_an_unlisted_model_is_served_and_not_listed(gate: Front) -> None:
+    changed(gate.state, models={MODEL: ModelSettings(unlisted=True)})
+    async with gate.session.get(f"{gate.url}/v1/models") as response:
+        assert MODEL not in [row["id"] for row in (await response.json())["data"]]
+    response, _ = await gate.chat(model=MODEL)
+    assert response.status == 200
+
+
+async def test_another_sites_page_cannot_unload(gate: Front) -> None:
+    for method, path in (("GET", "/unload"), ("POST", "/api/models/unload"), ("POST", f"/api/models/unload/{MODEL}")):
+        headers = {"Sec-Fetch-Site": "cross-site"}
+        async with gate.session.request(method, gate.url + path, headers=headers) as response:
+            assert response.status == 403
+
+
+async def test_a_log_stream_begins_with_history_unless_told_otherwise_and_goes_on(gate: Front, tmp_path: Path) -> None:
+    log = tmp_path / "daemon.log"
+    log.write_text("before\n")
+    gate.state.daemon_log = str(log)
+    for query, first in (("", b"before\n"), ("?no-history", b"after\n")):
+        async with gate.session.get(f"{gate.url}/logs/stream/proxy{query}") as response:
+            assert response.headers["X-Accel-Buffering"] == "no"
+            assert response.headers["Transfer-Encoding"] == "chunked"
+            if not query:
+                assert await response.content.readline() == first
+            with log.open("a") as file:
+                file.write("after\n")
+            assert await response.content.readline() == b"after\n"
+    async with gate.session.get(f"{gate.url}/logs") as response:
+        assert (await response.text()).startswith("before\n")
+    async with gate.session.get(f"{gate.url}/logs/stream/nobody") as response:
+        assert response.status == 400
+
+
+async def test_a_client_that_leaves_a_relayed_request_is_seen_by_the_worker(gate: Front) -> None:
+    sent = {"model": "default", "prompt": "x", "stream": True, "x_stand_in": {"delay_s": 20}}
+    async with asyncio.TaskGroup() as group:
+        request = group.create_task(post(gate, f"/upstream/{MODEL}/v1/completions", json=sent))
+        await until(lambda: bool(gate.engine.recorder.requests))
+        request.cancel()
+    await until(lambda: gate.engine.recorder.requests[-1].disconnected_at is not None)
