@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -110,7 +111,7 @@ def test_a_storm_of_clients_that_leave_leaves_nothing(stand_in: MakeRoost) -> No
 
 
 def test_idle_connections_beyond_the_descriptors_stop_nobody_else_and_kill_no_worker(stand_in: MakeRoost) -> None:
-    roost = stand_in("[engine]\nstall_s = 1\n").start()
+    roost = stand_in().start()
     process, pid = daemon_of(roost), roost.worker("a")["pid"]
     with httpx.Client() as early, ExitStack() as idle:
         url = f"{roost.url}/v1/chat/completions"
@@ -119,15 +120,14 @@ def test_idle_connections_beyond_the_descriptors_stop_nobody_else_and_kill_no_wo
         for _ in range(100):
             idle.enter_context(socket.create_connection(("127.0.0.1", roost.port), 5))
         until_sync(lambda: process.num_fds() >= 64, timeout_s=5, what="no descriptor is free")
-        # A whole round of the watch over workers, which reads /proc.
         until_sync(
             lambda: any(line["event"] == "connections wait" for line in roost.journal()), timeout_s=5, what="it is told"
         )
         (roost.home / "registry.json").touch()
         assert psutil.Process(pid).is_running()
         size = (roost.home / "state/logs/daemon.log").stat().st_size
-        told = {"model": "a", "messages": [], "x_stand_in": {"tokens": 40, "token_delay_s": 0.1}}
-        assert early.post(url, json=told, timeout=20).status_code in (200, 502)
+        answers = [early.post(url, json={"model": "a", "messages": []}, timeout=20) for _ in range(10)]
+        assert {answer.status_code for answer in answers} <= {200, 502}
         assert (roost.home / "state/logs/daemon.log").stat().st_size - size < 64 * 2**10
     until_sync(lambda: process.num_fds() < 40, timeout_s=5, what="it recovers")
     until_sync(lambda: ask(roost).status_code == 200, timeout_s=10)
@@ -150,7 +150,7 @@ def test_a_held_guardian_keeps_neither_a_dead_worker_ready_nor_a_living_one_load
 
 
 def test_a_worker_that_writes_as_fast_as_it_can_slows_nobody_and_keeps_its_cap(stand_in: MakeRoost) -> None:
-    roost = stand_in(TWO + "[log]\nworker_cap_mib = 4\n", b=f"--log-flood {200 * 2**20}").start()
+    roost = stand_in(TWO + "[log]\nworker_cap_bytes = 4_194_304\n", b=f"--log-flood {200 * 2**20}").start()
     assert ask(roost, "b").status_code == 200
     times = []
     for _ in range(20):
@@ -186,17 +186,8 @@ def test_rounds_of_sigkill_to_worker_and_daemon_leave_no_process_and_lose_no_nam
 def test_of_many_daemons_started_at_once_one_serves_and_the_others_name_it(roost: Roost, stand_in: MakeRoost) -> None:
     stand_in()
     command = [str(ROOST), "up", "--port", "0"]
-    racers = [
-        subprocess.Popen(
-            command,
-            env=roost.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(8)
-    ]
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    racers = [subprocess.Popen(command, env=roost.environ, text=True, **pipes) for _ in range(8)]
     try:
         until_sync(lambda: sum(one.poll() is None for one in racers) == 1, timeout_s=40, what="one is left")
         winner = next(one for one in racers if one.poll() is None)
@@ -226,7 +217,8 @@ def test_registry_and_settings_broken_again_and_again_under_load_disturb_nobody(
             at = seed.randrange(len(good))
             bad = good[:at] if number % 2 else good[:at] + bytes([seed.randrange(256)]) + good[at + 1 :]
             path.write_bytes(bad)
-            until_sync(lambda seen=len(statuses): len(statuses) > seen, timeout_s=10)
+            seen = len(statuses)
+            until_sync(lambda seen=seen: len(statuses) > seen, timeout_s=10)
             path.write_bytes(good)
         until_sync(lambda: not roost.status()["problems"], timeout_s=10, what="all is well again")
     # A flipped byte can name another model, or none: that is a valid registry, and its requests are 404.
@@ -237,15 +229,13 @@ def test_registry_and_settings_broken_again_and_again_under_load_disturb_nobody(
 
 @pytest.mark.parametrize("when", ["loaded", "not loaded"])
 def test_weights_replaced_by_others_of_the_same_size_are_not_served_under_the_old_name(roost: Roost, when: str) -> None:
-    original = (roost.environ["ROOST_EMBEDDED_GGUF"]).encode()
     folder = roost.home / "mine"
     folder.mkdir()
     path = folder / "mine.gguf"
-    path.write_bytes(open(original, "rb").read())
+    path.write_bytes(Path(roost.environ["ROOST_EMBEDDED_GGUF"]).read_bytes())
     roost.cli("models", "add", str(path))
-    (model,) = [
-        m["id"] for m in json.loads(roost.cli("models", "list", "--json").stdout)["models"] if "mine" in m["id"]
-    ]
+    listed = json.loads(roost.cli("models", "list", "--json").stdout)
+    model = next(entry["id"] for entry in listed if "mine" in entry["id"].lower())
     roost.cli("use", "default", model)
     roost.start()
     assert ask(roost, model, max_tokens=1).json()["model"] == model
