@@ -92,7 +92,10 @@ def roost_up(settings: str, roles: Mapping[str, str], models: Path | None = None
 
 
 def external_settings(engine_url: str) -> str:
-    """roost.toml with the stand-in as a model that roost calls and does not start."""
+    """roost.toml with the stand-in as a model that roost calls and does not start.
+
+    As many requests at once as the bare pass-through sends on: its queue is not what is measured.
+    """
     return f"""
 [catalog]
 huggingface = false
@@ -101,4 +104,5 @@ ollama = false
 
 [models."{MODEL}"]
 external = {{ url = "{engine_url}" }}
+engine = {{ max_sequences = 64 }}
 """

@@ -127,7 +127,7 @@ async def report(ways: Arms, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, default=9)
+    parser.add_argument("--blocks", type=int, default=12)
     options = parser.parse_args()
     with arms() as ways:
         asyncio.run(report(ways, options.blocks))

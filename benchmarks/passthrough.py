@@ -15,9 +15,18 @@ _SENT_ON = ("Content-Type", "Authorization")
 
 def build(engine_url: str) -> web.Application:
     async def upstream(app: web.Application) -> AsyncIterator[None]:
+        # As roost talks to its workers: kept connections, no cookies, nothing unpacked, no clock on an answer.
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(engine_url, connector=connector, timeout=timeout) as session:
+        jar = aiohttp.DummyCookieJar()
+        async with aiohttp.ClientSession(
+            engine_url,
+            connector=connector,
+            timeout=timeout,
+            cookie_jar=jar,
+            auto_decompress=False,
+            skip_auto_headers=("Accept-Encoding", "User-Agent"),
+        ) as session:
             app[UPSTREAM] = session
             yield
 

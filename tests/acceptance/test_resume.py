@@ -27,7 +27,7 @@ def conversation() -> Messages:
 
 def turn(roost: Roost, messages: Messages, question: str = "And now?") -> dict[str, Any]:
     """One turn; the conversation goes on in `messages`. What llama.cpp says of its work."""
-    body = {"model": MODEL, "messages": messages, "max_tokens": 6, "temperature": 0}
+    body = {"model": "default", "messages": messages, "max_tokens": 6, "temperature": 0}
     request = urllib.request.Request(
         f"{roost.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -87,14 +87,16 @@ def test_the_same_name_with_other_weights_begins_anew(roost: Roost, embedded_ggu
     """llama.cpp itself would take the file: only the weights' digest differs."""
     copy = roost.home / "copy.gguf"
     copy.write_bytes(embedded_gguf.read_bytes())
-    roost.cli("models", "add", str(copy), "--id", MODEL)
-    roost.registry(default=MODEL)
+    roost.cli("models", "add", str(copy), "--id", "Copy-Q4_1")
+    roost.registry(default="Copy-Q4_1")
     messages = conversation()
     turn(roost.start(), messages)
     assert roost.stop() == 0 and len(saved(roost)) == 1
     with copy.open("r+b") as weights:
         weights.seek(-4096, os.SEEK_END)
         weights.write(bytes(4096))
+    roost.cli("models", "rm", "Copy-Q4_1")
+    roost.cli("models", "add", str(copy), "--id", "Copy-Q4_1")
     assert turn(roost.start(), messages)["cache_n"] == 0
 
 

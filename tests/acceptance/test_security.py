@@ -384,7 +384,8 @@ def test_a_role_that_is_a_path_or_a_models_own_id_is_refused(keyless: Roost, rol
 
 def test_a_request_id_and_a_name_write_no_header_and_no_line_of_the_log(keyless: Roost) -> None:
     for presented in ("a b", "x" * 65, "\u00e9", '{"event": "forged"}', "a;b"):
-        response = httpx.get(f"{keyless.url}/livez", headers={"x-request-id": presented.encode("latin-1")})
+        headers = {b"x-request-id": presented.encode("latin-1")}
+        response = httpx.get(f"{keyless.url}/livez", headers=headers)
         assert response.headers["x-request-id"].startswith("req-")
     name = 'a\n{"event": "forged", "level": "info"}\n\x1b[2J'
     assert httpx.post(keyless.url + CHAT, json={"model": name, "messages": []}).status_code == 404

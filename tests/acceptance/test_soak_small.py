@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ def asking_all_the_time(roost: Roost) -> Iterator[list[int]]:
         thread.join(30)
 
 
+def longer_than(statuses: list[int], seen: int) -> bool:
+    return len(statuses) > seen
+
+
+def is_idle(roost: Roost, model: str) -> bool:
+    worker = roost.worker(model)
+    return (worker["running"], worker["queued"]) == (0, 0)
+
+
 # Clients.
 
 
@@ -99,11 +109,7 @@ def test_a_storm_of_clients_that_leave_leaves_nothing(stand_in: MakeRoost) -> No
     before = process.num_fds()
     asyncio.run(storm(roost.port, 1000))
     for model in ("a", "b"):
-        until_sync(
-            lambda name=model: (roost.worker(name)["running"], roost.worker(name)["queued"]) == (0, 0),
-            timeout_s=5,
-            what=f"nothing of {model} runs or waits",
-        )
+        until_sync(partial(is_idle, roost, model), timeout_s=5, what=f"nothing of {model} runs or waits")
         assert ask(roost, model).status_code == 200
     until_sync(lambda: process.num_fds() <= before + 5, timeout_s=5, what="the descriptors are free again")
     assert process.memory_info().rss < 200 * 2**20
@@ -217,8 +223,7 @@ def test_registry_and_settings_broken_again_and_again_under_load_disturb_nobody(
             at = seed.randrange(len(good))
             bad = good[:at] if number % 2 else good[:at] + bytes([seed.randrange(256)]) + good[at + 1 :]
             path.write_bytes(bad)
-            seen = len(statuses)
-            until_sync(lambda seen=seen: len(statuses) > seen, timeout_s=10)
+            until_sync(partial(longer_than, statuses, len(statuses)), timeout_s=10)
             path.write_bytes(good)
         until_sync(lambda: not roost.status()["problems"], timeout_s=10, what="all is well again")
     # A flipped byte can name another model, or none: that is a valid registry, and its requests are 404.
@@ -235,7 +240,7 @@ def test_weights_replaced_by_others_of_the_same_size_are_not_served_under_the_ol
     path.write_bytes(Path(roost.environ["ROOST_EMBEDDED_GGUF"]).read_bytes())
     roost.cli("models", "add", str(path))
     listed = json.loads(roost.cli("models", "list", "--json").stdout)
-    model = next(entry["id"] for entry in listed if "mine" in entry["id"].lower())
+    model = next(entry["id"] for entry in listed if entry["path"] == str(path))
     roost.cli("use", "default", model)
     roost.start()
     assert ask(roost, model, max_tokens=1).json()["model"] == model

@@ -30,9 +30,9 @@ def prctl(option: int, value: int) -> None:
 
 def become_worker(argv: list[str], guardian_pid: int, nice: int, close: tuple[int, ...]) -> None:
     """In the child: own session, then the worker's program. Never returns."""
-    # First of all: the daemon may say stop at once, and the guardian's own SIGTERM is ignored.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guardian_pid:
@@ -109,9 +109,12 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     guardian_pid = os.getpid()
+    # Until the child has undone what we ignore, a SIGTERM from the daemon must wait in it and not be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     worker = os.fork()
     if worker == 0:
         become_worker(argv, guardian_pid, nice, (life, status, wake_read, wake_write))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)  # the worker alone holds its pipes, so that their ends mean something

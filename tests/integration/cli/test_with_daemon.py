@@ -258,7 +258,7 @@ async def test_down_returns_once_the_daemon_is_gone(home: Path, daemon: ControlD
 
 
 async def test_use_says_what_the_running_daemon_does_next(home: Path, daemon: ControlDaemon) -> None:
-    (home / "roost.toml").write_text('[models."m"]\nexternal = { url = "http://127.0.0.1:9/v1" }\n')
+    (home / "roost.toml").write_text('[models."m"]\ncommand = { cmd = "serve --port ${PORT}" }\n')
     done = await roost(home, "use", "oss", "m")
     assert done.code == 0, done.err
     assert 'roost is running and notices within a second; rotation is "idle"' in done.err

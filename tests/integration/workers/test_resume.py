@@ -42,7 +42,7 @@ class KeepingEngine(StandInEngine):
     saves: int = 0
     given: list[dict[str, bytes]] = field(default_factory=list)
     #: What a restore answers or raises.
-    outcome: Restored | Exception = Restored(100, reused=True)
+    outcome: Restored | Exception = field(default_factory=lambda: Restored(100, reused=True))
     checks: list[bool] = field(default_factory=list)
     save_hangs: bool = False
     restore_hangs: bool = False
