@@ -70,7 +70,7 @@ def _api(request: HubRequest, environ: Mapping[str, str]) -> HfApi:
     except ModuleNotFoundError as error:
         raise Refused(
             f"cannot fetch {request.model_id}: the package huggingface_hub is not installed; "
-            "run: pip install 'roost[hub]', or give a file or folder"
+            "install huggingface-hub beside roost (python -m pip install huggingface-hub), or give a file or folder"
         ) from error
     return HfApi(endpoint=environ.get("HF_ENDPOINT") or None, token=environ.get("HF_TOKEN") or None)
 

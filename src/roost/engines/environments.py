@@ -30,7 +30,7 @@ MARKER = "roost-environment.json"
 NOTHING_TO_INSTALL = {
     "command": "it runs the command line of each model",
     "external": "it calls a server that runs already",
-    "llama.cpp": 'it lives beside roost; run pip install "roost[llama]"',
+    "llama.cpp": 'it lives beside roost; run "python -m pip install xllamacpp" in its environment',
 }
 
 Progress = Callable[[str], None]

@@ -16,7 +16,7 @@ from pathlib import Path
 PROGRAM = "llama-server"
 #: Names a native server to use in place of the embedded one, such as a build with CUDA.
 NATIVE_VARIABLE = "ROOST_ENGINE_LLAMA_CPP_SERVER"
-INSTALL = 'pip install "roost[llama]"'
+INSTALL = "python -m pip install xllamacpp"
 LAUNCHER = Path(__file__).parent / "launchers" / "llama_cpp.py"
 VERSION_TIMEOUT_S = 10.0
 

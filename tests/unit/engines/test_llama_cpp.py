@@ -84,7 +84,7 @@ def test_a_draft_model_is_looked_up_in_the_catalog() -> None:
 def test_without_any_program_the_mend_is_named(tmp_path: Path) -> None:
     state = absent({"PATH": str(tmp_path)}).availability()
     assert isinstance(state, NotInstalled)
-    assert "roost[llama]" in state.mend
+    assert "pip install xllamacpp" in state.mend
     with pytest.raises(Unavailable, match="not installed"):
         absent({"PATH": str(tmp_path)}).launch(gguf(), Knobs(), ModelSettings(), PLACE)
 

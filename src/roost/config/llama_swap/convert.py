@@ -35,7 +35,10 @@ def import_config(
     Raises BadConfiguration for everything that llama-swap refuses.
     """
     if importlib.util.find_spec("yaml") is None:
-        raise BadConfiguration('cannot read YAML: PyYAML is not installed; run "pip install roost[import]"')
+        raise BadConfiguration(
+            "cannot read YAML: PyYAML is not installed beside roost; "
+            'run "python -m pip install pyyaml" in its environment'
+        )
     from roost.config.llama_swap.source import parse
 
     notes = Notes()
