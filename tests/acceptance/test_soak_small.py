@@ -175,11 +175,11 @@ def test_a_worker_that_writes_as_fast_as_it_can_slows_nobody_and_keeps_its_cap(s
 def test_rounds_of_sigkill_to_worker_and_daemon_leave_no_process_and_lose_no_name(stand_in: MakeRoost) -> None:
     roost = stand_in()
     registry = (roost.home / "registry.json").read_bytes()
-    for number in range(4):
+    for number in range(3):
         roost.start()
         assert ask(roost).status_code == 200
-        if number % 2:
-            worker_and_guardian(roost)[number // 2].kill()
+        if number:
+            worker_and_guardian(roost)[number - 1].kill()
         assert roost.process
         roost.process.kill()
         wait_for_no_worker(roost, 4.0)
@@ -213,21 +213,28 @@ def test_of_many_daemons_started_at_once_one_serves_and_the_others_name_it(roost
 # Files.
 
 
+def put(path: Path, content: bytes) -> None:
+    """In one step: half a file of settings can be a valid one."""
+    temporary = path.with_name("new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
 def test_registry_and_settings_broken_again_and_again_under_load_disturb_nobody(stand_in: MakeRoost) -> None:
     roost = stand_in().start()
     seed, pid = random.Random(SEED), roost.worker("a")["pid"]
     files = {path: path.read_bytes() for path in (roost.home / "registry.json", roost.home / "roost.toml")}
     with asking_all_the_time(roost) as statuses:
-        for number in range(150):
+        for _ in range(100):
             path, good = seed.choice(list(files.items()))
-            at = seed.randrange(len(good))
-            bad = good[:at] if number % 2 else good[:at] + bytes([seed.randrange(256)]) + good[at + 1 :]
-            path.write_bytes(bad)
+            at = seed.randrange(1, len(good))
+            # No JSON and no TOML holds a NUL, and JSON that is cut short is none; all else might be valid.
+            cut = path.suffix == ".json" and seed.random() < 0.5
+            put(path, good[:at] if cut else good[:at] + b"\0" + good[at:])
             until_sync(partial(longer_than, statuses, len(statuses)), timeout_s=10)
-            path.write_bytes(good)
+            put(path, good)
         until_sync(lambda: not roost.status()["problems"], timeout_s=10, what="all is well again")
-    # A flipped byte can name another model, or none: that is a valid registry, and its requests are 404.
-    assert set(statuses) <= {200, 404} and statuses.count(200) > len(statuses) // 2
+    assert set(statuses) == {200}
     assert ask(roost).status_code == 200 and roost.worker("a")["pid"] == pid
     assert not [line for line in roost.journal() if line["event"] == "defect"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 #: Changing these needs a new start; until then the old value holds.
 FIXED_AT_START = ("host", "port", "tls_certificate", "tls_key")
+#: An editor that empties or removes the file before it writes it has written it by then.
+SETTLE_S = 0.5
 
 
 class LiveSettings:
@@ -35,6 +38,9 @@ class LiveSettings:
         return self._loaded.settings
 
     async def reload(self, changed: frozenset[Path]) -> None:
+        if any(_is_bare(path) for path in changed):
+            # No settings are valid settings: taken at once, every declared model would be gone, and its worker too.
+            await asyncio.sleep(SETTLE_S)
         try:
             loaded = load(self._paths, self._environ, self._flags)
         except BadConfiguration as error:
@@ -51,6 +57,13 @@ class LiveSettings:
         settings = loaded.settings.model_copy(update={"gateway": gateway})
         self._loaded = LoadedSettings(settings, loaded.origins, loaded.problems)
         log.info("settings taken", pending=self.pending)
+
+
+def _is_bare(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return True
 
 
 def refuse_unusable(settings: Settings, *, has_keys: bool) -> None:

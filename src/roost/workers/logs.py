@@ -16,6 +16,8 @@ LONGEST_LINE_BYTES = 4096
 PROMPT_MARKS: tuple[re.Pattern[bytes], ...] = (
     re.compile(rb"(last[ _]user[^:=]{0,40}[:=]).*", re.IGNORECASE),
     re.compile(rb"((?:prompt|content|messages|input)(?:_text|_preview)?['\"]?\s*[:=]\s*)['\"\[{].*", re.IGNORECASE),
+    # Without quotes too: `prompt: text`, but not `prompt: 37 tokens`.
+    re.compile(rb"(\b(?:prompt|content|messages)(?:_text|_preview)?\s*[:=]\s*)[^\s\d'\"\[{].*", re.IGNORECASE),
 )
 #: A line without any of these matches no mark. Finding that out costs a tenth of the marks, which matters when an
 #: engine writes as fast as it can: every line is looked at on the daemon's loop.

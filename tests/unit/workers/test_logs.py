@@ -13,6 +13,12 @@ def test_what_users_wrote_is_taken_out() -> None:
     assert redact(b'{"prompt": "the secret plan", "n": 1}') == b'{"prompt":  [redacted]'
 
 
+def test_what_users_wrote_is_taken_out_without_quotes_too() -> None:
+    assert redact(b"INFO prompt: the secret plan") == b"INFO prompt:  [redacted]"
+    assert b"secret" not in redact(b"DEBUG request content=secret plan")
+    assert redact(b"slot 0: prompt: 37 tokens") == b"slot 0: prompt: 37 tokens"
+
+
 def test_timings_and_errors_stay() -> None:
     line = b"prompt eval time =     282.22 ms /    37 tokens"
     assert redact(line) == line
