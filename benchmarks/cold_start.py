@@ -126,7 +126,7 @@ async def report(url: str, spec: ModelSpec, paths: Paths, pairs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--models", type=Path, default=Path.home() / ".cache/roost-models", help="kept between runs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as folder:

@@ -30,9 +30,9 @@ from roost.catalog.compose import EMBEDDED_ID
 
 #: What the ratio promises.
 LIMIT = 0.05
-#: About seven tokens.
+#: Each digit is a token.
 SENTENCE = "The bird sat on tree number {}. "
-SENTENCE_TOKENS = 9
+SENTENCE_TOKENS = 12
 Messages = list[dict[str, str]]
 
 

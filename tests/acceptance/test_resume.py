@@ -109,3 +109,23 @@ def test_a_file_cut_short_costs_one_prefill_and_no_start(roost: Roost) -> None:
     assert turn(roost.start(), messages)["cache_n"] == 0
     assert roost.worker(MODEL)["restarts"] == 0
     assert any(line["event"] == "cache not restored" for line in roost.journal())
+
+
+@pytest.mark.engines
+def test_vllm_mlx_takes_its_prefixes_over_a_restart(
+    roost: Roost, mlx_model_folder: Path, vllm_mlx_python: Path
+) -> None:
+    roost.settings('[models."mlx-smol".engine]\nname = "vllm-mlx"\n')
+    roost.cli("models", "add", str(mlx_model_folder), "--id", "mlx-smol")
+    roost.registry(default="mlx-smol")
+    messages = [{"role": "user", "content": "The bird sat on the tree. " * 22 + "Where is it?"}]
+    roost.start()
+    client = roost.client()
+    client.chat.completions.create(model="default", messages=messages, max_tokens=2)  # type: ignore[arg-type]
+    assert roost.stop() == 0
+    files = [path for path in (roost.home / "state/saved").rglob("*") if path.is_file()]
+    assert files and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+    roost.start()
+    told = {line["event"]: line["tokens"] for line in roost.journal() if line["event"].startswith("cache ")}
+    assert told["cache restored"] == told["cache saved"] > 128
+    assert not list((roost.home / "state").rglob("*.safetensors"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -86,8 +87,7 @@ class Bar:
             return
         self._said[label] = tenth
         of = f"{tenth * 10} % of {people.size(total_bytes)}" if total_bytes else people.size(done_bytes)
-        self._stream.write(f"  {label}: {of}\n")
-        self._stream.flush()
+        _say(self._stream, f"  {label}: {of}")
 
 
 def _rich_progress(stream: TextIO) -> Progress:
@@ -102,6 +102,14 @@ def _rich_progress(stream: TextIO) -> Progress:
         TimeRemainingColumn(),
         console=Console(file=stream),
     )
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """A terminal that was closed, a reader that has left or a full disk behind a redirection costs the line, never
+    the daemon."""
+    with suppress(OSError):
+        stream.write(text + "\n")
+        stream.flush()
 
 
 class ConsoleAnnouncer:
@@ -124,8 +132,7 @@ class ConsoleAnnouncer:
 
     def ready(self, host: str, port: int, model: str, engine: str, *, tls: bool = False) -> None:
         self._bar.close()
-        self._out.write(ready_line(host, port, model, engine, tls=tls) + "\n")
-        self._out.flush()
+        _say(self._out, ready_line(host, port, model, engine, tls=tls))
         for line in next_steps(host, port, tls=tls):
             self._line(line)
 
@@ -139,8 +146,7 @@ class ConsoleAnnouncer:
             self._line(line)
 
     def _line(self, text: str) -> None:
-        self._err.write(text + "\n")
-        self._err.flush()
+        _say(self._err, text)
 
 
 @dataclass
@@ -186,7 +192,7 @@ class EventAnnouncer:
         try:
             self.pipe.write(json.dumps(event) + "\n")
             self.pipe.flush()
-        except BrokenPipeError:
+        except OSError:
             self._listening = False
 
 

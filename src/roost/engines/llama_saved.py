@@ -23,6 +23,8 @@ _HEADER = struct.Struct("<4sII")
 _MAGIC = b"qsgg"
 #: So many tokens are asked again to see whether a restored slot is used: few enough that a refusal costs little.
 PROBE_TOKENS = 64
+#: Shorter conversations are computed again sooner than their files are worth.
+LEAST_TOKENS = 128
 #: Fields of the shape that no byte of a slot's file depends on.
 _IRRELEVANT = ("verbosity", "threads", "prefix_cache_mib", "reasoning_format")
 
@@ -68,7 +70,7 @@ async def save_slots(worker: WorkerHttp, folder: Path, max_bytes: int) -> int:
         file = folder / f"slot-{slot['id']}.kv"
         told = _count(await _slot_action(worker, slot["id"], "save", file.name), "n_saved")
         size = file.stat().st_size if file.exists() else 0
-        if told == 0 or taken_bytes + size > max_bytes:
+        if told < LEAST_TOKENS or taken_bytes + size > max_bytes:
             file.unlink(missing_ok=True)
             continue
         tokens, taken_bytes = tokens + told, taken_bytes + size

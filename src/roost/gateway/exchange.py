@@ -20,6 +20,8 @@ from roost.store.keys import Consumer
 from roost.store.types import ActivityRow
 from roost.workers.types import ReadyWorker
 
+#: Beyond it a count is nonsense, and no float holds it exactly.
+MOST_TOKENS = 2**53
 CLIENT_CLOSED_STATUS = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_NAME = 200
@@ -112,14 +114,16 @@ class Exchange:
     def count(self, usage: Mapping[str, Any] | None, timings: Mapping[str, Any] | None) -> None:
         """Tokens as the engine counted them: OpenAI's usage first, llama.cpp's timings for the rest."""
         usage, timings = usage or {}, timings or {}
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", timings.get("cache_n"))
-        prompt = usage.get("prompt_tokens")
-        if prompt is None and "prompt_n" in timings:
-            # llama.cpp's prompt_n counts what was computed, without what the cache gave.
-            prompt = timings["prompt_n"] + (timings.get("cache_n") or 0)
-        self.prompt_tokens = _count(prompt)
+        details = usage.get("prompt_tokens_details")
+        from_cache = _count(timings.get("cache_n"))
+        told = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+        computed = _count(timings.get("prompt_n"))
+        # llama.cpp's prompt_n counts what was computed, without what the cache gave.
+        self.prompt_tokens = _count(usage.get("prompt_tokens"))
+        if self.prompt_tokens is None and computed is not None:
+            self.prompt_tokens = computed + (from_cache or 0)
         self.completion_tokens = _count(usage.get("completion_tokens", timings.get("predicted_n")))
-        self.cached_tokens = _count(cached)
+        self.cached_tokens = from_cache if told is None else told
 
     def row(self, status: int) -> ActivityRow:
         """The finished request as a row."""
@@ -193,4 +197,6 @@ def header_value(name: str) -> str:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A count that an engine told; an engine may tell anything, and counters and the database hold only so much."""
+    plausible = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return value if plausible and isinstance(value, int) else None

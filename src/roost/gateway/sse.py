@@ -53,6 +53,13 @@ def _ends(buffer: bytes, at: int) -> Iterator[int]:
         yield at
 
 
+def well_formed(choices: Any) -> bool:
+    """Whether choices are objects with a number each, as everything that reads them takes for granted."""
+    if not isinstance(choices, list | tuple):
+        return False
+    return all(isinstance(choice, dict) and isinstance(choice.get("index", 0), int) for choice in choices)
+
+
 @dataclass(slots=True)
 class StreamFacts:
     """What a stream has shown so far."""
@@ -86,15 +93,19 @@ class StreamFacts:
         if chunk.get("error"):
             self.error = chunk if isinstance(chunk["error"], dict) else {"error": {"message": str(chunk["error"])}}
             return
-        for choice in chunk.get("choices") or ():
+        choices = chunk.get("choices") or ()
+        if not well_formed(choices):
+            self.broken = "the engine sent an event with choices of another shape"
+            return
+        for choice in choices:
             index = choice.get("index", 0)
             self.opened.add(index)
             if (reason := choice.get("finish_reason")) is not None:
                 self.finished.add(index)
                 self.finish_reason = str(reason)
-        if usage := chunk.get("usage"):
+        if isinstance(usage := chunk.get("usage"), dict) and usage:
             self.usage = usage
-        if timings := chunk.get("timings"):
+        if isinstance(timings := chunk.get("timings"), dict) and timings:
             self.timings = timings
 
 
@@ -133,7 +144,7 @@ class StreamRewriter:
             self.facts.broken = "the engine sent an event that is not an object"
             return None
         self.facts.read(chunk)
-        if self.facts.error is not None:
+        if self.facts.error is not None or self.facts.broken is not None:
             return None
         if self._each is not None:
             self._each(chunk)

@@ -11,6 +11,7 @@ import pytest
 
 from roost.errors import BadConfiguration, NotFound
 from roost.store.keys import Consumer, KeyFile
+from roost.testing.wait import until_sync
 
 
 class Clock:
@@ -146,3 +147,20 @@ def test_processes_that_add_at_once_lose_no_key(path: Path) -> None:
     assert [adder.wait() for adder in adders] == [0, 0, 0]
     names = {record["name"] for record in json.loads(path.read_text())["keys"]}
     assert names == {f"{adder}-{number}" for adder in range(3) for number in range(8)}
+
+
+def test_a_busy_daemon_looks_at_the_file_once_in_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    patient, eager = KeyFile(path, look_every_s=3600), KeyFile(path)
+    KeyFile(path).add("laptop")
+    assert eager.configured()
+    assert not patient.configured()
+
+
+def test_a_file_that_becomes_readable_again_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text("no keys")
+    keys = KeyFile(path, look_every_s=0.001)
+    assert keys.problem() is not None
+    path.unlink()
+    until_sync(lambda: keys.problem() is None and not keys.configured())

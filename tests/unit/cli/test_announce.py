@@ -133,3 +133,19 @@ def test_less_than_a_tenth_is_not_worth_a_line(done_bytes: int) -> None:
     stream = io.StringIO()
     Bar(stream).show("smol", done_bytes, 100)
     assert stream.getvalue() == ""
+
+
+class _FullDisk(io.StringIO):
+    """What a redirected standard error is on a full disk."""
+
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_stream_that_cannot_be_written_costs_its_lines_and_nothing_else() -> None:
+    out = io.StringIO()
+    announcer = ConsoleAnnouncer(out, _FullDisk())
+    announcer.step("a step")
+    announcer.problem("a problem", "a mend")
+    announcer.ready("127.0.0.1", 1, "m", "e")
+    assert out.getvalue().startswith("roost ready ")

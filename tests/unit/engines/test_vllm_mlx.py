@@ -9,7 +9,15 @@ import pytest
 from roost.catalog.spec import AttentionShape, ModelFormat, ModelSpec, Source, SourceKind
 from roost.config.paths import Paths
 from roost.config.settings import Knobs
-from roost.engines.vllm_mlx import DEFAULT_BLOCKS, VllmMlx, arguments, cache_blocks, traits
+from roost.engines.vllm_mlx import (
+    DEFAULT_BLOCKS,
+    VllmMlx,
+    arguments,
+    cache_blocks,
+    cache_refusal,
+    saved_tokens,
+    traits,
+)
 
 FOLDER = Path("/models/qwen3")
 QWEN3_TEMPLATE = "<|im_start|>{{ messages }}<tool_call>{{ enable_thinking }}<think></think>"
@@ -127,3 +135,32 @@ def test_images_are_for_vision_models_on_a_gpu() -> None:
     assert traits(seeing, device="metal").vision
     assert not traits(seeing, device="cpu").vision
     assert not traits(spec_of(), device="metal").vision
+
+
+@pytest.mark.parametrize(
+    ("spec", "knobs", "why"),
+    [
+        (spec_of(attention=AttentionShape(hybrid=True)), {}, "hybrid"),
+        (spec_of(attention=AttentionShape(sliding_window=512)), {}, "sliding-window"),
+        (spec_of(), {"paged_cache": True}, "paged"),
+        (spec_of(), {"prefix_cache": False}, "no prompt"),
+    ],
+)
+def test_a_cache_that_cannot_be_reused_is_not_saved(spec: ModelSpec, knobs: dict[str, object], why: str) -> None:
+    assert why in str(cache_refusal(spec, Knobs.model_validate(knobs)))
+
+
+@pytest.mark.parametrize("other", [{"fingerprint": "ff"}, {"chat_template_sha256": "ff"}])
+def test_other_weights_or_another_template_change_what_a_saved_cache_depends_on(other: dict[str, object]) -> None:
+    assert engine().cache_facts(spec_of(**other), Knobs()) != engine().cache_facts(spec_of(), Knobs())
+    assert engine().cache_facts(spec_of(), Knobs(context=4096)) == engine().cache_facts(spec_of(), Knobs())
+    assert engine().cache_facts(spec_of(), Knobs(kv_cache_type="q8_0")) != engine().cache_facts(spec_of(), Knobs())
+
+
+def test_the_saved_tokens_are_counted_by_the_files_of_their_ids(tmp_path: Path) -> None:
+    folder = tmp_path / "provenance"
+    folder.mkdir()
+    (folder / "entry_0_tokens.bin").write_bytes(bytes(4 * 500))
+    (folder / "entry_1_tokens.bin").write_bytes(bytes(4 * 20))
+    (folder / "entry_0.safetensors").write_bytes(bytes(999))
+    assert saved_tokens(tmp_path) == 520
