@@ -35,8 +35,12 @@ async def stream(call: Call) -> web.StreamResponse:
     paths = _source(call, call.request.match_info.get("log", ""))
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8", **_headers(call)})
     response.enable_chunked_encoding()
+    # Before the headers: whoever has seen them gets everything that is written from then on.
+    written, positions = await _so_far(paths)
     await response.prepare(call.request)
-    async for data in _follow(paths, with_history="no-history" not in call.request.query):
+    if written and "no-history" not in call.request.query:
+        await response.write(written)
+    async for data in _follow(paths, positions):
         await response.write(data)
     return response
 
@@ -86,14 +90,19 @@ def _both(call: Call) -> Iterator[Path]:
     yield from _workers(call)
 
 
-async def _follow(paths: Callable[[], Iterator[Path]], *, with_history: bool) -> AsyncIterator[bytes]:
-    """Endless. A file that appears later is read from its start."""
+async def _so_far(paths: Callable[[], Iterator[Path]]) -> tuple[bytes, dict[Path, _Position]]:
+    """The ends of the files, and where each of them ends."""
+    written: list[bytes] = []
     positions: dict[Path, _Position] = {}
     for path in paths():
         tail, offset, inode = await asyncio.to_thread(read_tail, path, _HISTORY_LINES)
         positions[path] = _Position(offset, inode)
-        if with_history and tail:
-            yield tail
+        written.append(tail)
+    return b"".join(written), positions
+
+
+async def _follow(paths: Callable[[], Iterator[Path]], positions: dict[Path, _Position]) -> AsyncIterator[bytes]:
+    """Endless. A file that appears later is read from its start."""
     while True:
         quiet = True
         for path in paths():
