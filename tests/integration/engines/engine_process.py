@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from roost.catalog.embedded import ensure_embedded
 from roost.catalog.spec import ModelFormat, ModelSpec, Source, SourceKind
 from roost.config.paths import Paths
@@ -65,12 +63,7 @@ class RunningWorker:
     health: Healthy
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """As the gateway sends it: a kept connection that the engine closes in that moment costs one more try."""
-        whole = {"model": self.plan.served_name, **body}
-        try:
-            return await ask(self.http, "POST", path, whole, timeout_s=LOAD_DEADLINE_S)
-        except aiohttp.ServerDisconnectedError:
-            return await ask(self.http, "POST", path, whole, timeout_s=LOAD_DEADLINE_S)
+        return await ask(self.http, "POST", path, {"model": self.plan.served_name, **body}, timeout_s=LOAD_DEADLINE_S)
 
 
 @asynccontextmanager
