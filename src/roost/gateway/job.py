@@ -28,6 +28,10 @@ T = TypeVar("T")
 
 #: No clock ends a generation that makes progress: the pool's wedge watch ends one that does not.
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_read=None, sock_connect=10)
+#: llama.cpp's server closes the connection behind each stream without having said so: kept for the next request, it
+#: would break that one. A connection to a local worker costs less than finding out.
+STREAM_HEADERS = {"Connection": "close"}
+_JSON_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 #: What a broken worker looks like from here.
 BROKEN = (aiohttp.ClientError, OSError)
 #: Largest answer that is held as a whole.
@@ -108,7 +112,7 @@ class Job:
             return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})
 
-    async def send(self, worker: ReadyWorker, body: bytes) -> aiohttp.ClientResponse:
+    async def send(self, worker: ReadyWorker, body: bytes, *, streams: bool) -> aiohttp.ClientResponse:
         """Check the window where the worker counts, post the body. Raises RoostError for any answer but 200."""
         messages = self.document.values.get("messages")
         count = len(messages) if isinstance(messages, list) else 1
@@ -116,7 +120,7 @@ class Job:
         response = await worker.session.post(
             worker_url(worker.base_url, self.surface.path),
             data=body,
-            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **worker.headers},
+            headers={**_JSON_HEADERS, **(STREAM_HEADERS if streams else {}), **worker.headers},
             timeout=NO_TIMEOUT,
             allow_redirects=False,
         )

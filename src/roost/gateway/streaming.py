@@ -17,7 +17,7 @@ from roost.gateway.job import BROKEN, Job
 from roost.gateway.sse import EventBuffer, StreamRewriter
 from roost.workers.types import ReadyWorker
 
-#: How long the engine gets to end a body whose `[DONE]` has come, so that its connection can be used again.
+#: How long the engine gets to end a body whose `[DONE]` has come, before the connection is closed under it.
 _TAIL_S = 0.05
 
 
@@ -79,7 +79,7 @@ async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
 
 
 async def _attempt(job: Job, worker: ReadyWorker) -> Upstream:
-    response = await job.send(worker, job.body(worker))
+    response = await job.send(worker, job.body(worker), streams=True)
     try:
         first = await response.content.readany()
     except BaseException:
@@ -123,7 +123,7 @@ async def _next(job: Job, content: aiohttp.StreamReader) -> bytes:
 
 
 async def _tail(response: aiohttp.ClientResponse) -> None:
-    """Let the body end, so that the connection goes back to its pool; no longer than `_TAIL_S`."""
+    """Let the engine end the body; no longer than `_TAIL_S`."""
     if response.content.at_eof():
         return
     try:

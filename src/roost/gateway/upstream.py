@@ -24,7 +24,7 @@ from roost.gateway.exchange import shown_name
 from roost.gateway.fields import check_bounds, check_denied
 from roost.gateway.hosts import check_same_site
 from roost.gateway.inference import refuse_when_draining, route
-from roost.gateway.job import BROKEN, NO_TIMEOUT, worker_url
+from roost.gateway.job import BROKEN, NO_TIMEOUT, STREAM_HEADERS, worker_url
 from roost.gateway.splice import replace_model
 from roost.gateway.state import Gateway
 from roost.gateway.upstream_errors import lost
@@ -174,5 +174,6 @@ def _forwarded(headers: Mapping[str, str], worker: ReadyWorker) -> CIMultiDict[s
         if name.lower() not in _KEPT_BACK and name.lower() not in worker.traits.strip_headers:
             kept.add(name, value)
     kept["Accept-Encoding"] = "identity"
+    kept.update(STREAM_HEADERS)  # any answer may be a stream here
     kept.update(worker.headers)
     return kept

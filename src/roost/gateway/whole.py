@@ -28,7 +28,7 @@ async def whole_answer(job: Job) -> web.StreamResponse:
 async def _attempt(job: Job, worker: ReadyWorker) -> tuple[bytes, str]:
     if job.surface.generates and not worker.traits.cancels_non_stream:
         return await _assembled(job, worker), "application/json"
-    response = await job.send(worker, job.body(worker))
+    response = await job.send(worker, job.body(worker), streams=False)
     return await _as_it_came(job, response)
 
 
@@ -75,7 +75,7 @@ async def _assembled(job: Job, worker: ReadyWorker) -> bytes:
     """Ask for a stream, so that a client that leaves stops the engine, and answer as if it had not been one."""
     options = _object(job.document.values.get("stream_options")) or {}
     body = job.body(worker, stream=True, stream_options={**options, "include_usage": True})
-    response = await job.send(worker, body)
+    response = await job.send(worker, body, streams=True)
     assembler = Assembler()
     rewriter = StreamRewriter(job.model_id, each=assembler.add)
     try:

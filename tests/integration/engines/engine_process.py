@@ -18,6 +18,7 @@ from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines.http import Answer, ask, worker_http
 from roost.engines.types import Engine, Healthy, LaunchPlan, WorkerHttp, WorkerPlace
+from roost.gateway.job import STREAM_HEADERS
 from roost.testing.wait import until
 from tests.helpers import kill_group, short_folder
 
@@ -63,7 +64,10 @@ class RunningWorker:
     health: Healthy
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        return await ask(self.http, "POST", path, {"model": self.plan.served_name, **body}, timeout_s=LOAD_DEADLINE_S)
+        """As the gateway does it: a stream has a connection of its own."""
+        own = STREAM_HEADERS if body.get("stream") else {}
+        http = replace(self.http, headers={**self.http.headers, **own})
+        return await ask(http, "POST", path, {"model": self.plan.served_name, **body}, timeout_s=LOAD_DEADLINE_S)
 
 
 @asynccontextmanager

@@ -76,8 +76,13 @@ async def test_it_streams_the_same_answer_and_its_usage(worker: RunningWorker) -
     assert streamed.body.rstrip().endswith(b"data: [DONE]")
 
 
-# The engine sometimes closes the connection of such a request; the gateway's retry is held to in tests/acceptance.
-@pytest.mark.engines
+async def test_a_request_right_behind_a_stream_meets_an_open_connection(worker: RunningWorker) -> None:
+    one_token = {**QUESTION, "max_tokens": 1}
+    for _ in range(20):
+        assert (await worker.post("/v1/chat/completions", one_token | {"stream": True})).status == 200
+        assert (await worker.post("/v1/chat/completions", one_token)).status == 200
+
+
 async def test_it_embeds_an_input_longer_than_the_default_micro_batch(worker: RunningWorker) -> None:
     answer = await worker.post("/v1/embeddings", {"input": "hello world " * 400})
     assert answer.status == 200

@@ -55,6 +55,13 @@ def _without_ids(stream: bytes) -> list[bytes]:
     return [line.split(b'", "object"', 1)[-1] for line in stream.split(b"\n")]
 
 
+async def test_a_stream_has_a_connection_to_the_engine_of_its_own(gate: Front) -> None:
+    for stream in (True, False):
+        await gate.chat(stream=stream)
+    streamed, whole = ({name.lower(): value for name, value in r.headers} for r in gate.engine.recorder.requests)
+    assert streamed["connection"] == "close" and "connection" not in whole
+
+
 async def test_crlf_and_comments_are_relayed(gate: Front) -> None:
     _, body = await gate.chat(stream=True, x_stand_in={"crlf": True, "comments": 2})
     assert body.startswith(b": keepalive\n\n: keepalive\n\ndata: {")
