@@ -13,6 +13,7 @@ from typing import Any
 
 from roost.errors import InvalidJson, UpstreamDisconnected
 from roost.gateway.splice import rename_model
+from roost.gateway.stream_template import Template, template_of
 
 #: A blank line ends an event; engines write LF, some CRLF.
 _BOUNDARY = re.compile(rb"\r?\n\r?\n")
@@ -76,6 +77,8 @@ class StreamFacts:
     error: dict[str, Any] | None = None
     #: What was wrong with an event that cannot be passed on; it ends the stream too.
     broken: str | None = None
+    #: The last chunk told more than a piece of the answer: an end, or counts.
+    last_told: bool = False
 
     @property
     def over(self) -> bool:
@@ -87,9 +90,15 @@ class StreamFacts:
         """Every choice that was opened has its finish_reason, and there was one."""
         return bool(self.finished) and self.opened <= self.finished
 
+    @property
+    def plain(self) -> bool:
+        """Another chunk like the last one would change nothing but the count."""
+        return not self.over and not self.last_told
+
     def read(self, chunk: dict[str, Any]) -> None:
         """Take the facts of one chunk."""
         self.chunks += 1
+        self.last_told = False
         if chunk.get("error"):
             self.error = chunk if isinstance(chunk["error"], dict) else {"error": {"message": str(chunk["error"])}}
             return
@@ -103,10 +112,11 @@ class StreamFacts:
             if (reason := choice.get("finish_reason")) is not None:
                 self.finished.add(index)
                 self.finish_reason = str(reason)
+                self.last_told = True
         if isinstance(usage := chunk.get("usage"), dict) and usage:
-            self.usage = usage
+            self.usage, self.last_told = usage, True
         if isinstance(timings := chunk.get("timings"), dict) and timings:
-            self.timings = timings
+            self.timings, self.last_told = timings, True
 
 
 class StreamRewriter:
@@ -116,16 +126,23 @@ class StreamRewriter:
         self.facts = StreamFacts()
         self._model_id = model_id
         self._each = each
+        self._template: Template | None = None
 
     def rewrite(self, event: bytes) -> bytes:
         """The event as the client gets it. Empty for what ends the stream, which `facts` then tells: `[DONE]`, an
         error frame, data that is no JSON object."""
         if self.facts.over:
             return b""
+        if self._template is not None and (sent := self._template.applied(event)) is not None:
+            self.facts.chunks += 1
+            return sent
         if event.startswith(b"data: {") and event.count(b"\n") <= 2:
             end = event.index(b"\n")
             end -= event[end - 1] == 13
-            return self._chunk(event, 6, end)
+            sent = self._chunk(event, 6, end)
+            # Whoever wants to see each chunk gets each one decoded.
+            self._template = template_of(event, sent) if self.facts.plain and self._each is None else None
+            return sent
         return self._odd(event)
 
     def _chunk(self, event: bytes, start: int, end: int) -> bytes:
