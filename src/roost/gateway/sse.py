@@ -77,8 +77,6 @@ class StreamFacts:
     error: dict[str, Any] | None = None
     #: What was wrong with an event that cannot be passed on; it ends the stream too.
     broken: str | None = None
-    #: The last chunk told more than a piece of the answer: an end, or counts.
-    last_told: bool = False
 
     @property
     def over(self) -> bool:
@@ -90,15 +88,9 @@ class StreamFacts:
         """Every choice that was opened has its finish_reason, and there was one."""
         return bool(self.finished) and self.opened <= self.finished
 
-    @property
-    def plain(self) -> bool:
-        """Another chunk like the last one would change nothing but the count."""
-        return not self.over and not self.last_told
-
     def read(self, chunk: dict[str, Any]) -> None:
         """Take the facts of one chunk."""
         self.chunks += 1
-        self.last_told = False
         if chunk.get("error"):
             self.error = chunk if isinstance(chunk["error"], dict) else {"error": {"message": str(chunk["error"])}}
             return
@@ -112,11 +104,10 @@ class StreamFacts:
             if (reason := choice.get("finish_reason")) is not None:
                 self.finished.add(index)
                 self.finish_reason = str(reason)
-                self.last_told = True
         if isinstance(usage := chunk.get("usage"), dict) and usage:
-            self.usage, self.last_told = usage, True
+            self.usage = usage
         if isinstance(timings := chunk.get("timings"), dict) and timings:
-            self.timings, self.last_told = timings, True
+            self.timings = timings
 
 
 class StreamRewriter:
@@ -141,7 +132,7 @@ class StreamRewriter:
             end -= event[end - 1] == 13
             sent = self._chunk(event, 6, end)
             # Whoever wants to see each chunk gets each one decoded.
-            self._template = template_of(event, sent) if self.facts.plain and self._each is None else None
+            self._template = template_of(event, sent) if self._each is None else None
             return sent
         return self._odd(event)
 
