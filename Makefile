@@ -82,6 +82,7 @@ test-engines: test
 bench: $(TEST_STAMP)
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.cold_start
+	$(BIN)/python -m benchmarks.readiness
 	$(BIN)/python -m benchmarks.resume
 	$(BIN)/python -m benchmarks.idle
 

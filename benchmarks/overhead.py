@@ -78,10 +78,11 @@ async def _stream(session: aiohttp.ClientSession, url: str, delays: list[float])
         response.raise_for_status()
         async for line in response.content:
             now = time.monotonic_ns()
-            delays.extend((now - stamp) / 1e9 for stamp in _stamps(line))
+            delays.extend((now - stamp) / 1e9 for stamp in stamps(line))
 
 
-def _stamps(line: bytes) -> Iterator[int]:
+def stamps(line: bytes) -> Iterator[int]:
+    """When the engine sent what a line of its stream holds, in monotonic nanoseconds."""
     if line.startswith(b"data: {"):
         for choice in json.loads(line[6:])["choices"]:
             if content := choice["delta"].get("content"):

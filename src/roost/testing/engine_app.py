@@ -74,7 +74,7 @@ def build_app(options: EngineOptions, die: Callable[[], None] | None = None) -> 
 async def _load(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
     if state.options.load_s == 0:
-        state.loaded.set()
+        state.end_load()
     async with asyncio.TaskGroup() as tasks:
         loading = tasks.create_task(_become_ready(state))
         yield
@@ -84,7 +84,7 @@ async def _load(app: web.Application) -> AsyncIterator[None]:
 async def _become_ready(state: EngineState) -> None:
     await asyncio.sleep(state.options.load_s)
     if state.options.load_fails is None:
-        state.loaded.set()
+        state.end_load()
 
 
 @web.middleware
@@ -251,6 +251,7 @@ async def _info(request: web.Request) -> web.StreamResponse:
             "environment": sorted(os.environ),
             "cwd": str(Path.cwd()),
             "model": state.options.model,
+            "loaded_at_ns": state.loaded_at_ns,
         }
     )
 

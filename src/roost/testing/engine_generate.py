@@ -24,6 +24,8 @@ class EngineState:
     recorder: Recorder = field(default_factory=Recorder)
     #: Set by the end of the load.
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Monotonic, of the machine's one clock; 0: not yet.
+    loaded_at_ns: int = 0
     #: Set for a moment by `POST /stand-in/release`.
     released: asyncio.Event = field(default_factory=asyncio.Event)
     #: Ends the process like a crash; in-process there is none to end, and the connection is aborted instead.
@@ -32,6 +34,11 @@ class EngineState:
     behave: Behaviour = field(default_factory=Behaviour)
     slots: asyncio.Semaphore | None = None
     grandchild_pid: int | None = None
+
+    def end_load(self) -> None:
+        if not self.loaded.is_set():
+            self.loaded_at_ns = time.monotonic_ns()
+            self.loaded.set()
 
 
 async def answer(
