@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,19 @@ from roost.testing.wait import until_sync
 ROOST = Path(sys.executable).with_name("roost")
 #: A stand-in engine as a `command` model: real process, real socket, any misbehaviour.
 STAND_IN = f"{sys.executable} -m roost.testing.engine --port ${{PORT}} --model ${{MODEL_ID}}"
+
+
+class ControlConnection(http.client.HTTPConnection):
+    """To the daemon's control socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("roost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
 
 @dataclass
@@ -77,10 +92,11 @@ class Roost:
         assert self.process
         if self.process.poll() is not None:
             raise AssertionError(f"roost up ended with {self.process.returncode}: {self.errors()}")
-        done = self.cli("status", "--json", check=False)
-        if done.returncode:
+        try:
+            report = self.status()
+        except OSError:
             return False
-        self.port = int(json.loads(done.stdout)["endpoint"].rsplit(":", 1)[1].split("/")[0])
+        self.port = int(report["endpoint"].rsplit(":", 1)[1].split("/")[0])
         return True
 
     def errors(self) -> str:
@@ -99,7 +115,10 @@ class Roost:
             return json.loads(answer.read())
 
     def status(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.cli("status", "--json").stdout)
+        """What `roost status --json` prints, from where it gets it: polling must not start a program each time."""
+        with closing(ControlConnection(self.home / "state/run/roost.sock")) as connection:
+            connection.request("GET", "/roost/v1/status")
+            report: dict[str, Any] = json.loads(connection.getresponse().read())
         return report
 
     def worker(self, model: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_a_swap_between_two_real_models_lets_the_running_stream_end(
     roost.settings(ALWAYS)
     roost.start()
     roost.cli("models", "add", str(other), "--id", "Other-Q4_1")
-    until_sync(lambda: "Other-Q4_1" in roost.cli("models", "list", "--json").stdout, timeout_s=5)
+    until_sync(lambda: "Other-Q4_1" in roost.cli("models", "list", "--json").stdout, timeout_s=20)
     client = roost.client()
     stream = client.chat.completions.create(model=EMBEDDED, messages=QUESTION, max_tokens=60, stream=True)
     next(iter(stream))

@@ -53,7 +53,7 @@ def test_a_worker_killed_before_its_first_byte_costs_the_caller_nothing(stand_in
     answers: list[httpx.Response] = []
     caller = threading.Thread(target=lambda: answers.append(ask(roost, x_stand_in={"delay_s": 3.0})))
     caller.start()
-    until_sync(lambda: roost.worker("a")["running"] == 1, timeout_s=5)
+    until_sync(lambda: roost.worker("a")["running"] == 1, timeout_s=20)
     os.kill(pid, signal.SIGKILL)
     caller.join(30)
     assert answers[0].status_code == 200 and worker_pid(roost) != pid
@@ -183,7 +183,7 @@ def leave_after_connecting(roost: Roost, model: str, behaviour: dict[str, Any], 
         if until:
             assert b"200 OK" in connection.recv(4096)
         else:
-            until_sync(lambda: busy(roost, model) > busy_before, timeout_s=5.0, what="the request has arrived")
+            until_sync(lambda: busy(roost, model) > busy_before, timeout_s=20, what="the request has arrived")
 
 
 def busy(roost: Roost, model: str) -> int:
@@ -277,11 +277,11 @@ def test_a_broken_registry_leaves_the_last_good_one_serving_and_is_told(stand_in
     with streaming(roost, tokens=40, token_delay_s=0.05) as lines:
         next(lines)
         path.write_bytes(good[: len(good) // 2])
-        until_sync(lambda: roost.status()["registry_problem"], timeout_s=5)
+        until_sync(lambda: roost.status()["registry_problem"], timeout_s=20)
         assert ask(roost, "default").json()["model"] == "a"
         assert "line" in roost.status()["registry_problem"]
         path.write_bytes(good)
-        until_sync(lambda: not roost.status()["registry_problem"], timeout_s=5)
+        until_sync(lambda: not roost.status()["registry_problem"], timeout_s=20)
         assert list(lines)[-1] == "data: [DONE]"
 
 
@@ -290,7 +290,7 @@ def test_the_registry_edited_by_hand_while_a_stream_runs_repoints_the_role(stand
     with streaming(roost, tokens=30, token_delay_s=0.05) as lines:
         next(lines)
         roost.registry(default="b")
-        until_sync(lambda: roost.status()["default_model"] == "b", timeout_s=5)
+        until_sync(lambda: roost.status()["default_model"] == "b", timeout_s=20)
         assert list(lines)[-1] == "data: [DONE]"
     assert ask(roost, "default").json()["model"] == "b"
 

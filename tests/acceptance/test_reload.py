@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx2 as httpx
+
 from roost.testing.wait import until_sync
 from tests.acceptance.conftest import Roost
 from tests.acceptance.test_faults import ask, streaming, worker_pid
 
 MakeRoost = Callable[..., Roost]
+
+
+def worker_port(roost: Roost) -> int:
+    command = roost.worker("a")["command"]
+    return int(command[command.index("--port") + 1])
 
 
 def test_a_knob_of_another_model_touches_no_running_stream(stand_in: MakeRoost) -> None:
@@ -18,7 +25,7 @@ def test_a_knob_of_another_model_touches_no_running_stream(stand_in: MakeRoost) 
     with streaming(roost, tokens=30, token_delay_s=0.05) as lines:
         next(lines)
         roost.settings(settings + '[models."b".engine]\nidle_ttl_s = 600\n')
-        until_sync(lambda: any(line["event"] == "settings taken" for line in roost.journal()), timeout_s=5)
+        until_sync(lambda: any(line["event"] == "settings taken" for line in roost.journal()), timeout_s=20)
         assert list(lines)[-1] == "data: [DONE]"
     assert worker_pid(roost) == pid
 
@@ -27,10 +34,11 @@ def test_a_knob_of_the_resident_restarts_it_once_its_stream_is_over(stand_in: Ma
     roost = stand_in().start()
     pid = worker_pid(roost)
     settings = (roost.home / "roost.toml").read_text()
-    with streaming(roost, tokens=40, token_delay_s=0.05) as lines:
+    with streaming(roost, tokens=40, hold_after_tokens=2) as lines:
         next(lines)
         roost.settings(settings + '[models."a".engine]\nenv = { COLOUR = "blue" }\n')
-        until_sync(lambda: roost.worker("a")["state"] == "draining", timeout_s=5)
+        until_sync(lambda: roost.worker("a")["state"] == "draining", timeout_s=30)
+        httpx.post(f"http://127.0.0.1:{worker_port(roost)}/stand-in/release")
         assert list(lines)[-1] == "data: [DONE]"
     until_sync(lambda: roost.worker("a")["state"] == "ready" and worker_pid(roost) != pid, timeout_s=10)
     assert ask(roost).status_code == 200
@@ -41,9 +49,9 @@ def test_a_broken_file_leaves_the_old_settings_in_force_and_is_told(stand_in: Ma
     pid = worker_pid(roost)
     settings = (roost.home / "roost.toml").read_text()
     roost.settings(settings + "[gateway]\nprot = 1\n")
-    until_sync(lambda: roost.status()["settings_problem"], timeout_s=5)
+    until_sync(lambda: roost.status()["settings_problem"], timeout_s=20)
     assert 'unknown key "prot" in [gateway]' in roost.status()["settings_problem"]
     assert ask(roost).status_code == 200 and worker_pid(roost) == pid
     assert roost.cli("config", "check", check=False).returncode == 78
     roost.settings(settings)
-    until_sync(lambda: not roost.status()["settings_problem"], timeout_s=5)
+    until_sync(lambda: not roost.status()["settings_problem"], timeout_s=20)

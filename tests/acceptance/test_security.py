@@ -420,7 +420,7 @@ def test_an_engine_that_answers_nonsense_costs_one_answer_and_never_the_daemon(k
     assert len(json.dumps(rows)) < 20_000
     assert httpx.post(keyless.url + CHAT, json={"model": "a", "messages": []}, timeout=20).status_code == 200
     # Rows are written in batches, a quarter of a second later: what cannot be stored shows only then.
-    until_sync(lambda: _stored(keyless) >= rows[0]["at"], timeout_s=5, what="the row is in the database")
+    until_sync(lambda: _stored(keyless) >= rows[0]["at"], timeout_s=20, what="the row is in the database")
 
 
 def _stored(roost: Roost) -> float:
@@ -450,7 +450,7 @@ def test_prompts_and_secrets_are_in_no_file_no_command_line_and_no_workers_envir
         httpx.post(
             roost.url + CHAT, content=f'{{"x": "{PROMPT}"'.encode(), headers={"content-type": "application/json"}
         )
-        until_sync(lambda: len(roost.get("/roost/v1/activity")["activity"]) >= 5, timeout_s=5)
+        until_sync(lambda: len(roost.get("/roost/v1/activity")["activity"]) >= 5, timeout_s=20)
         assert roost.process
         for process in (psutil.Process(roost.process.pid), *workers_of(roost)):
             assert PROMPT not in " ".join(process.cmdline()) and SECRET not in " ".join(process.cmdline())

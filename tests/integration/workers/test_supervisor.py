@@ -126,7 +126,7 @@ async def test_too_many_failures_wait_for_a_person(make_bench: MakeBench) -> Non
                 await bench.pool.load("a")
         assert bench.state("a") in ("stopped", "backoff")  # a person's own tries start the count anew
         bench.pool._stations["a"].failures[:] = [bench.pool.now()] * 4
-        await until(lambda: bench.state("a") == "stopped", timeout_s=5)
+        await until(lambda: bench.state("a") == "stopped", timeout_s=20)
         ticket = bench.enter("a")
         with pytest.raises(WorkerFailed):
             await ticket.worker()
@@ -144,7 +144,7 @@ async def test_a_swap_waits_for_running_requests_and_never_cuts_them(make_bench:
         first, worker = await bench.ready("a")
         answer = asyncio.gather(chat(worker, tokens=20, token_delay_s=0.1))
         other = bench.enter("b")
-        await until(lambda: bench.state("a") == "draining", timeout_s=5)
+        await until(lambda: bench.state("a") == "draining", timeout_s=20)
         status, _ = (await answer)[0]
         assert status == 200 and bench.state("a") == "draining"
         first.leave()
