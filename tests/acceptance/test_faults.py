@@ -89,14 +89,15 @@ def test_a_worker_that_exits_at_start_is_told_with_its_reason_and_not_started_ag
     stand_in: MakeRoost,
 ) -> None:
     roost = stand_in(ALWAYS, b="--load-fails 'bad magic' --exit-code 7").start()
-    codes = []
-    for _ in range(4):
+    # On a busy machine a start may outlast the first back-off; the last of these is behind a long one in any case.
+    for asked in range(1, 9):
         response = ask(roost, "b")
-        codes.append(response.json()["error"]["code"])
         assert response.status_code == 503 and "bad magic" in response.text and "code 7" in response.text
-    assert set(codes) == {"worker_failed"} and "retry-after" in response.headers
-    starts = [line for line in roost.journal() if line.get("fact") == "start" and line["model"] == "b"]
-    assert len(starts) < len(codes)
+        assert response.json()["error"]["code"] == "worker_failed"
+        starts = [line for line in roost.journal() if line.get("fact") == "start" and line["model"] == "b"]
+        if asked >= 4 and len(starts) < asked:
+            break
+    assert len(starts) < asked and "retry-after" in response.headers
     assert any("bad magic" in problem["text"] for problem in roost.status()["problems"])
     assert ask(roost, "a").status_code == 200
 
