@@ -68,6 +68,37 @@ class QueueSettings(Section):
 
     max_wait_s: float = Field(15.0, gt=0, description="How long traffic to the resident may keep a swap waiting.")
     max_requests: int = Field(64, ge=1, description="Requests a model, running and waiting; beyond it 429.")
+    max_overtaken_s: float = Field(
+        120.0,
+        gt=0,
+        description="How long more urgent requests (a higher `priority` of their model, interactive before batch) may "
+        "go before one that waits; then it is next.",
+    )
+
+
+class GroupSettings(Section):
+    """`[residency.groups.NAME]`: models that are treated alike when room is made. A model is in one group at most; chat
+    models in none are a group of their own that swaps and is exclusive. `residency.max_resident` holds besides."""
+
+    members: tuple[str, ...] = Field((), description="Physical ids.")
+    swap: bool = Field(True, description="One member at a time; false: all of them may be loaded together.")
+    exclusive: bool = Field(True, description="Loading a member unloads the models of other groups, persistent aside.")
+    persistent: bool = Field(False, description="Other groups never unload its members.")
+
+
+class MatrixSettings(Section):
+    """`[residency.matrix]`: the combinations of models that may be loaded together, instead of groups. Room is made by
+    unloading what costs least; a chat model in no set is loaded alone. `residency.max_resident` holds besides."""
+
+    vars: dict[str, str] = Field(default_factory=dict, description="Short names of physical ids, for the sets.")
+    evict_costs: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="What losing a loaded model costs against others; 1 unless given."
+    )
+    sets: dict[str, str] = Field(
+        default_factory=dict,
+        description="Expressions: `&` together, `|` one or the other, `()`, `+NAME` for another set. A part of a "
+        "combination is allowed too.",
+    )
 
 
 class ResidencySettings(Section):
@@ -75,7 +106,13 @@ class ResidencySettings(Section):
 
     max_resident: int = Field(1, ge=1, description="Chat models at once; embedding and rerank workers not counted.")
     pinned: tuple[str, ...] = Field((), description="Models that a swap never evicts.")
-    preload: tuple[str, ...] = Field((), description="Roles or models loaded at start, in order, after the default.")
+    preload: tuple[str, ...] = Field(
+        (), description="Roles or models loaded at start, in order, after the default, as far as they fit together."
+    )
+    groups: dict[str, GroupSettings] = Field(
+        default_factory=dict, description="Which models swap among themselves and which push others out."
+    )
+    matrix: MatrixSettings | None = Field(None, description="Instead of groups: which models may be loaded together.")
 
 
 class LoadSettings(Section):
