@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -12,8 +12,12 @@ from roost.workers.lifecycle import OCCUPYING, State
 from roost.workers.residency import Kind, ModelView, Rules, plan
 from roost.workers.types import BATCH_RANK
 
-#: Who is there when a model is started, and its name: whether that may be.
+#: Who is started or evicted, and who is there or waits meanwhile: whether that may be.
 Oracle = Callable[[str, frozenset[str]], bool]
+
+
+def anything(name: str, others: frozenset[str]) -> bool:
+    return True
 
 
 @dataclass(eq=False)
@@ -80,8 +84,10 @@ class Simulated:
 
 
 class House:
-    def __init__(self, rules: Rules, models: list[Simulated], may_start: Oracle = lambda name, there: True) -> None:
-        self.rules, self.may_start = rules, may_start
+    def __init__(
+        self, rules: Rules, models: list[Simulated], may_start: Oracle = anything, may_go: Oracle = anything
+    ) -> None:
+        self.rules, self.may_start, self.may_go = rules, may_start, may_go
         self.models = {model.name: model for model in models}
         self.now = 0.0
         self.asked: list[Asked] = []
@@ -119,6 +125,9 @@ class House:
     @property
     def there(self) -> frozenset[str]:
         return frozenset(name for name, model in self.models.items() if model.state in OCCUPYING)
+
+    def counted(self, names: Iterable[str]) -> int:
+        return sum(self.models[name].kind is Kind.CHAT for name in names)
 
     def _at(self, time: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._events, (time, next(self._numbers), act))
@@ -180,14 +189,16 @@ class House:
         assert model.state is State.READY and model.ready_since is not None
         assert not model.pinned, "a pinned model was evicted"
         assert self.now >= model.ready_since + self.rules.min_residency_s, "it had hardly come"
+        waiting = frozenset(m.name for m in self.models.values() if m.view().wants_start)
+        assert self.may_go(model.name, waiting), f"{model.name} made room for none of {set(waiting)}"
         model.state, model.left_at = State.DRAINING, self.now
 
     def _start(self, model: Simulated) -> None:
         assert model.state is State.STOPPED
         assert model.waiting or model.wanted_since is not None, "nobody waits for it"
         there = self.there
-        counted = sum(self.models[name].kind is Kind.CHAT for name in (*there, model.name))
-        assert model.kind is not Kind.CHAT or counted <= self.rules.max_resident, "more than there are places"
+        fits = self.counted((*there, model.name)) <= self.rules.max_resident
+        assert model.kind is not Kind.CHAT or fits, "more than there are places"
         assert self.may_start(model.name, there), f"{model.name} beside {set(there)}"
         model.state = State.LOADING
         model.starts.append(self.now)

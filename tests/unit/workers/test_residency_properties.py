@@ -31,13 +31,16 @@ class Groups:
         own = ((key, group) for key, group in self.groups.items() if name in group.members)
         return next(own, ("", GroupSettings()))
 
+    def pushes_out(self, newcomer: str, name: str) -> bool:
+        (here, own), (there, other) = self.group(newcomer), self.group(name)
+        return own.swap if here == there else own.exclusive and not other.persistent
+
     def may_start(self, newcomer: str, there: frozenset[str]) -> bool:
-        here, own = self.group(newcomer)
-        for name in there:
-            key, other = self.group(name)
-            if own.swap if key == here else own.exclusive and not other.persistent:
-                return False
-        return True
+        return not any(self.pushes_out(newcomer, name) for name in there)
+
+    def may_go_for_a_place(self, newcomer: str, name: str) -> bool:
+        (here, _), (there, other) = self.group(newcomer), self.group(name)
+        return here == there or not other.persistent
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,15 @@ class Sets:
         texts = {f"s{number}": " & ".join(sorted(one)) for number, one in enumerate(self.sets)}
         return Combined.of(MatrixSettings(sets=texts, evict_costs=self.costs))
 
+    def pushes_out(self, newcomer: str, name: str) -> bool:
+        """Which of them go depends on all that are there; those with a common set might have stayed together."""
+        return True
+
     def may_start(self, newcomer: str, there: frozenset[str]) -> bool:
         return not there or any(there | {newcomer} <= one for one in self.sets)
+
+    def may_go_for_a_place(self, newcomer: str, name: str) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,13 @@ class Free:
     def layout(self) -> Layout:
         return Unlimited()
 
+    def pushes_out(self, newcomer: str, name: str) -> bool:
+        return False
+
     def may_start(self, newcomer: str, there: frozenset[str]) -> bool:
+        return True
+
+    def may_go_for_a_place(self, newcomer: str, name: str) -> bool:
         return True
 
 
@@ -139,7 +155,16 @@ def houses(draw: st.DrawFn, *, pins: bool = False, policy: RotationPolicy = Rota
         # Whoever stands beside everything is in nobody's way.
         return newcomer in auxiliary or kind.may_start(newcomer, there - auxiliary)
 
-    return House(rules, models, may_start)
+    def may_go(name: str, waiting: frozenset[str]) -> bool:
+        """Somebody pushes it out, or needs its place."""
+        if any(kind.pushes_out(newcomer, name) for newcomer in waiting - auxiliary):
+            return True
+        asking = [one for one in waiting if house.counted([one])]
+        full = house.counted(house.there) + len(asking) > rules.max_resident
+        return full and house.counted([name]) == 1 and any(kind.may_go_for_a_place(one, name) for one in asking)
+
+    house = House(rules, models, may_start, may_go)
+    return house
 
 
 def persistent(house: House) -> set[str]:
