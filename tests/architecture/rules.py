@@ -10,6 +10,8 @@ COMMON = frozenset(
         "roost.errors",
         "roost.api",
         "roost.config.settings",
+        "roost.config.section",
+        "roost.config.knobs",
         "roost.config.paths",
         "roost.catalog.spec",
         "roost.catalog.types",

@@ -22,6 +22,11 @@ class BadLayout(ValueError):
         self.key = key
 
 
+def anything(name: str) -> bool:
+    """Every name is taken for a model's."""
+    return True
+
+
 class Layout(Protocol):
     """Models by their physical ids."""
 
@@ -125,7 +130,7 @@ class Combined:
     _named: frozenset[str] = field(repr=False)
 
     @classmethod
-    def of(cls, matrix: MatrixSettings, known: Callable[[str], bool] = lambda name: True) -> Combined:
+    def of(cls, matrix: MatrixSettings, known: Callable[[str], bool] = anything) -> Combined:
         """`known`: whether a name in a set that is no short one is a model's. Raises BadLayout."""
 
         def model_of(name: str) -> str | None:
@@ -173,13 +178,13 @@ class Combined:
         return sum(self.costs.get(model_id, 1) for model_id in going)
 
 
-def layout_of(residency: ResidencySettings) -> Layout:
-    """Raises BadLayout; never for settings that were loaded."""
+def layout_of(residency: ResidencySettings, known: Callable[[str], bool] = anything) -> Layout:
+    """Raises BadLayout; never for settings that were loaded. `known`: see `Combined.of`."""
     if residency.matrix is None:
         return Grouped.of(residency.groups) if residency.groups else Unlimited()
     if residency.groups:
         raise BadLayout(("matrix",), "there are groups too; keep one of the two")
-    return Combined.of(residency.matrix)
+    return Combined.of(residency.matrix, known)
 
 
 def make_room(
