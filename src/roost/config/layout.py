@@ -178,6 +178,11 @@ class Combined:
         return sum(self.costs.get(model_id, 1) for model_id in going)
 
 
+def models_named(matrix: MatrixSettings) -> frozenset[str]:
+    """Every model in the sets. Raises BadLayout."""
+    return Combined.of(matrix)._named
+
+
 def layout_of(residency: ResidencySettings, known: Callable[[str], bool] = anything) -> Layout:
     """Raises BadLayout; never for settings that were loaded. `known`: see `Combined.of`."""
     if residency.matrix is None:
