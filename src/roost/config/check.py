@@ -104,7 +104,7 @@ def _check_layout(settings: Settings, facts: Facts) -> Iterator[Problem]:
         most = layout_of(residency).most(anything)
         named = models_named(residency.matrix) if residency.matrix else ()
     except BadLayout as problem:
-        yield error(f"{dotted(('residency', *problem.key))}: {problem}")
+        yield error(f"{dotted(('residency', *problem.key))}: {problem}", "roost config check")
         return
     yield from _unknown("residency.matrix", tuple(sorted(named)), settings, facts, roles_too=False)
     if most is not None and most > residency.max_resident:
