@@ -61,6 +61,10 @@ class WorkerReport(Shape):
     problem: str | None
     mend: str | None
     command: tuple[str, ...] = ()
+    #: Its turn among the models that wait to be loaded, 1 = next; None: it does not.
+    place: int | None = None
+    #: How long the oldest of the queued requests has waited; None: there is none.
+    waits_s: float | None = None
 
 
 class RoleReport(Shape):

@@ -37,7 +37,7 @@ ROWS: dict[Scope, str] = {
         GET /api/version HEAD /api/version GET /api/tags HEAD /api/tags GET /api/ps POST /api/show POST /api/chat
         POST /api/generate POST /api/embed POST /api/embeddings POST /api/pull POST /api/push POST /api/create
         POST /api/copy DELETE /api/delete GET /running POST /v1/reranking POST /rerank POST /reranking POST /infill
-        POST /completion POST /v1/audio/speech POST /v1/audio/voices GET /v1/audio/voices
+        GET /api/profiles POST /completion POST /v1/audio/speech POST /v1/audio/voices GET /v1/audio/voices
         POST /v1/audio/transcriptions POST /v1/audio/translations POST /v1/images/generations POST /v1/images/edits""",
     Scope.MANAGE: """
         GET /roost/v1/activity GET /roost/v1/decisions GET /roost/v1/logs/{worker:.+}
@@ -46,7 +46,7 @@ ROWS: dict[Scope, str] = {
         GET /upstream/{target:.+} HEAD /upstream/{target:.+} POST /upstream/{target:.+} PUT /upstream/{target:.+}
         PATCH /upstream/{target:.+} DELETE /upstream/{target:.+}
         GET /unload POST /api/models/unload POST /api/models/unload/{name:.+} GET /logs GET /logs/stream
-        GET /logs/stream/{log:.+}""",
+        GET /logs/stream/{log:.+} PUT /api/profiles/active""",
     Scope.CONTROL: "POST /roost/v1/shutdown",
 }
 TABLE = {

@@ -80,14 +80,25 @@ def explain_steps(name: str, status: StatusReport, entry: dict[str, Any] | None)
 def _meaning(name: str, status: StatusReport, entry: dict[str, Any] | None) -> str:
     role = _role(name, status)
     if role is None:
-        model = resolved_model(name, status, entry)
-        return f'"{name}" is a model id; exactly it answers' if model == name else f'"{name}" is an alias of {model}'
+        return _meaning_of_entry(name, str(resolved_model(name, status, entry)), entry or {})
     entry_free = f'"{name}" is a role without an entry in {status.registry_path}'
     if role.resolves_to is None:
         return f'{entry_free}, and never falls back: 404 model_not_found; run "roost use {name} ID"'
     if role.via_default:
         return f"{entry_free}, so it means what default means: {role.resolves_to}"
     return f'"{name}" is a role; {status.registry_path} points it at {role.resolves_to}'
+
+
+def _meaning_of_entry(name: str, model: str, entry: dict[str, Any]) -> str:
+    """Of a name that is no role."""
+    if model == name:
+        return f'"{name}" is a model id; exactly it answers'
+    match ((entry.get("meta") or {}).get("llamaswap") or {}).get("type") if entry.get("id") == name else None:
+        case "selector":
+            return f'"{name}" is a selector, which chooses at each request; now it means {model}'
+        case "profile":
+            return f'"{name}" means {model} while the active profile says so'
+    return f'"{name}" is an alias of {model}'
 
 
 def _by_worker(worker: WorkerReport) -> Iterator[str]:

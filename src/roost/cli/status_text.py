@@ -90,7 +90,7 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
         f"  {engine}, pid {worker.pid or people.NOTHING}, {worker.quantization or 'quantization unknown'}, "
         f"context {people.count(worker.context_length)}",
         f"  {_memory(worker)}; {_lifetime(worker, now)}",
-        f"  {worker.running} running, {worker.queued} queued, {worker.concurrency} at once"
+        f"  {worker.running} running, {worker.queued} queued{_waiting(worker)}, {worker.concurrency} at once"
         + (f"; restarted {worker.restarts} times" if worker.restarts else ""),
     ]
     return [f"{paint.strong(worker.model)}{auxiliary}", *details, *_worker_problem(worker, paint)]
@@ -101,6 +101,14 @@ def _worker_problem(worker: WorkerReport, paint: Paint) -> list[str]:
         return []
     mend = f'; run "{worker.mend}"' if worker.mend else ""
     return [f"  {paint.careful('problem:')} {worker.problem}{mend}"]
+
+
+def _waiting(worker: WorkerReport) -> str:
+    """How long the oldest request waits, and when its model's turn is."""
+    since = "" if worker.waits_s is None else f" for {people.duration(worker.waits_s)}"
+    if worker.place is None:
+        return since
+    return since + (" (next to be loaded)" if worker.place == 1 else f" (number {worker.place} in line to be loaded)")
 
 
 def _memory(worker: WorkerReport) -> str:

@@ -146,7 +146,7 @@ def next_step(status: StatusReport, role: str, model: str, settings: Settings) -
         return "the next request goes to the server of that model"
     if role in AUXILIARY_ROLES:
         return "the next request starts a small worker of its own beside the resident"
-    if sum(worker.kind == "chat" for worker in live) < settings.residency.max_resident:
+    if not _pushes_out(model, [worker.model for worker in live if worker.kind == "chat"], settings):
         return "the next request loads it"
     swap = {
         "never": 'rotation is "never": what is resident stays until "roost load"',
@@ -154,6 +154,14 @@ def next_step(status: StatusReport, role: str, model: str, settings: Settings) -
         "always": 'rotation is "always": the next request loads it',
     }
     return swap.get(status.rotation_policy, status.rotation_policy)
+
+
+def _pushes_out(model: str, residents: list[str], settings: Settings) -> bool:
+    from roost.config.layout import anything, layout_of, make_room
+
+    residency = settings.residency
+    room = make_room(layout_of(residency), model, residents, (), anything, residency.max_resident)
+    return room != frozenset()
 
 
 def _show(change: Change, found: ModelSpec | UnavailableModel, as_json: bool) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from roost.api import Problem
 from roost.config.check_knobs import check_knobs
 from roost.config.check_models import check_filters, check_models, unknown_capabilities
+from roost.config.check_redirects import check_redirects
 from roost.config.findings import Facts, did_you_mean, error, warning
+from roost.config.layout import BadLayout, anything, layout_of, models_named
 from roost.config.schema import dotted
 from roost.config.settings import Settings
 
@@ -87,8 +89,31 @@ def _check_residency(settings: Settings, facts: Facts) -> Iterator[Problem]:
             f"residency.max_resident is {residency.max_resident}: they would push each other out",
             "raise residency.max_resident or preload fewer",
         )
+    yield from _check_layout(settings, facts)
     yield from _unknown("residency.pinned", residency.pinned, settings, facts, roles_too=False)
     yield from _unknown("residency.preload", residency.preload, settings, facts, roles_too=True)
+    for name, group in residency.groups.items():
+        yield from _unknown(
+            dotted(("residency", "groups", name, "members")), group.members, settings, facts, roles_too=False
+        )
+
+
+def _check_layout(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    residency = settings.residency
+    try:
+        most = layout_of(residency).most(anything)
+        named = models_named(residency.matrix) if residency.matrix else ()
+    except BadLayout as problem:
+        yield error(f"{dotted(('residency', *problem.key))}: {problem}", "roost config check")
+        return
+    yield from _unknown("residency.matrix", tuple(sorted(named)), settings, facts, roles_too=False)
+    if most is not None and most > residency.max_resident:
+        what = "residency.matrix lets" if residency.matrix else "residency.groups let"
+        yield warning(
+            f"{what} up to {most} models be loaded together, and residency.max_resident is {residency.max_resident}, "
+            "which holds for chat models all the same",
+            f"set residency.max_resident = {most} if there is memory for them",
+        )
 
 
 def _unknown(
@@ -122,5 +147,6 @@ CHECKS: tuple[Callable[[Settings, Facts], Iterator[Problem]], ...] = (
     _check_residency,
     check_knobs,
     check_models,
+    check_redirects,
     _check_roles,
 )

@@ -20,6 +20,7 @@ from roost.config.layers import (
     flag_layer,
     stray_variables,
 )
+from roost.config.layout import BadLayout, layout_of
 from roost.config.locate import KeyPath
 from roost.config.paths import Paths
 from roost.config.schema import description_at, dotted, suggestion
@@ -73,8 +74,19 @@ def load(paths: Paths, environ: Mapping[str, str], flags: Mapping[str, object] |
     if problems:
         raise BadConfiguration(_summary(problems), problems=tuple(problems))
     settings = _with_typed_knobs(Settings.model_validate(merged))
+    _check_layout(settings, layers)
     origins = {dotted(path): _origin(path, layers) for path, _ in leaves(settings)}
     return LoadedSettings(settings, MappingProxyType(origins), _warnings(environ))
+
+
+def _check_layout(settings: Settings, layers: tuple[Layer, ...]) -> None:
+    """What no type can see: groups that overlap, sets that mean nothing."""
+    try:
+        layout_of(settings.residency)
+    except BadLayout as error:
+        path = ("residency", *error.key)
+        problem = f"{_setter(path, layers).place(path)}: {dotted(path)}: {error}"
+        raise BadConfiguration(_summary([problem]), problems=(problem,)) from error
 
 
 def _with_typed_knobs(settings: Settings) -> Settings:

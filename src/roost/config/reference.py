@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -20,9 +20,13 @@ from roost.config.settings import (
     CommandWorker,
     ExternalWorker,
     FilterSettings,
+    GroupSettings,
     Knobs,
+    MatrixSettings,
     ModelSettings,
+    ProfileSettings,
     RoleSettings,
+    SelectorSettings,
     Settings,
 )
 
@@ -49,6 +53,10 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ('[models."ID".command]', CommandWorker),
     ('[models."ID".external]', ExternalWorker),
     ("[roles.NAME]", RoleSettings),
+    ("[residency.groups.NAME]", GroupSettings),
+    ("[residency.matrix]", MatrixSettings),
+    ("[selectors.NAME]", SelectorSettings),
+    ("[profiles.NAME]", ProfileSettings),
     ('[models."ID".filters], [roles.NAME.filters]', FilterSettings),
     ('[models."ID".filters.clamp.FIELD], [roles.NAME.filters.clamp.FIELD]', ClampRule),
 )
@@ -88,6 +96,8 @@ def _holds_tables(annotation: Any) -> bool:
 
 def _type(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
     if is_model(annotation):
         return "table"
     if origin is Literal:

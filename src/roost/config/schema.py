@@ -24,6 +24,8 @@ _KNOB_TABLES: dict[tuple[type[BaseModel], str], Any] = {
 }
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _CLOSE_ENOUGH = 0.6
+#: Longer lists of keys are not read.
+_MOST_SHOWN = 20
 
 
 def dotted(path: Iterable[str]) -> str:
@@ -81,7 +83,7 @@ def suggestion(path: KeyPath) -> str:
     if elsewhere:
         return f'; did you mean "{dotted(elsewhere[0])}"?'
     known = keys_at(table)
-    return f"; known there: {', '.join(known)}" if 0 < len(known) <= 14 else ""
+    return f"; known there: {', '.join(known)}" if 0 < len(known) <= _MOST_SHOWN else ""
 
 
 def _fixed_keys() -> Iterator[KeyPath]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Section(BaseModel):
-    """A part of the settings: immutable, and an unknown key is an error rather than silently ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from roost.config.knobs import Knobs as Knobs
+from roost.config.section import Section as Section
 
 
 class RotationPolicy(StrEnum):
@@ -68,6 +65,37 @@ class QueueSettings(Section):
 
     max_wait_s: float = Field(15.0, gt=0, description="How long traffic to the resident may keep a swap waiting.")
     max_requests: int = Field(64, ge=1, description="Requests a model, running and waiting; beyond it 429.")
+    max_overtaken_s: float = Field(
+        120.0,
+        gt=0,
+        description="How long more urgent requests (a higher `priority` of their model, interactive before batch) may "
+        "go before one that waits; then it is next.",
+    )
+
+
+class GroupSettings(Section):
+    """`[residency.groups.NAME]`: models that are treated alike when room is made. A model is in one group at most; chat
+    models in none are a group of their own that swaps and is exclusive. `residency.max_resident` holds besides."""
+
+    members: tuple[str, ...] = Field((), description="Physical ids.")
+    swap: bool = Field(True, description="One member at a time; false: all of them may be loaded together.")
+    exclusive: bool = Field(True, description="Loading a member unloads the models of other groups, persistent aside.")
+    persistent: bool = Field(False, description="Other groups never unload its members.")
+
+
+class MatrixSettings(Section):
+    """`[residency.matrix]`: the combinations of models that may be loaded together, instead of groups. Room is made by
+    unloading what costs least; a chat model in no set is loaded alone. `residency.max_resident` holds besides."""
+
+    vars: dict[str, str] = Field(default_factory=dict, description="Short names of physical ids, for the sets.")
+    evict_costs: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="What losing a loaded model costs against others; 1 unless given."
+    )
+    sets: dict[str, str] = Field(
+        default_factory=dict,
+        description="Expressions: `&` together, `|` one or the other, `()`, `+NAME` for another set. A part of a "
+        "combination is allowed too.",
+    )
 
 
 class ResidencySettings(Section):
@@ -75,7 +103,13 @@ class ResidencySettings(Section):
 
     max_resident: int = Field(1, ge=1, description="Chat models at once; embedding and rerank workers not counted.")
     pinned: tuple[str, ...] = Field((), description="Models that a swap never evicts.")
-    preload: tuple[str, ...] = Field((), description="Roles or models loaded at start, in order, after the default.")
+    preload: tuple[str, ...] = Field(
+        (), description="Roles or models loaded at start, in order, after the default, as far as they fit together."
+    )
+    groups: dict[str, GroupSettings] = Field(
+        default_factory=dict, description="Which models swap among themselves and which push others out."
+    )
+    matrix: MatrixSettings | None = Field(None, description="Instead of groups: which models may be loaded together.")
 
 
 class LoadSettings(Section):
@@ -117,83 +151,6 @@ class LogSettings(Section):
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="roost's own log.")
     worker_cap_bytes: int = Field(100 * 2**20, ge=4096, description="A worker's log is rotated within this size.")
-
-
-class Knobs(Section):
-    """Tuning of an engine. `[engine]` holds for all, `[engines.NAME]` for one engine, `[models."ID".engine]` for one
-    model; the narrower wins field by field. A knob that the chosen engine cannot honour is an error naming it."""
-
-    name: str = Field(
-        "auto",
-        description="Engine: auto, llama.cpp, mlx-lm, vllm-mlx, external or command. auto takes an installed MLX "
-        "engine on Apple Silicon for safetensors, else llama.cpp.",
-    )
-    context: int | None = Field(
-        None,
-        ge=256,
-        description="Context window in tokens of one request; unset: the trained one, at most 32768, because KV is "
-        "reserved for the whole of it.",
-    )
-    max_sequences: int = Field(4, ge=1, le=256, description="Requests generated at once; the only concurrency setting.")
-    generation_cap: int | None = Field(
-        None, ge=1, description="Most tokens a reply may have: a model that never stops must not hold the machine."
-    )
-    frequency_penalty: float | None = Field(
-        None, ge=-2, le=2, description="Used when a request sets none; a light one (0.1) ends repetition loops."
-    )
-    presence_penalty: float | None = Field(None, ge=-2, le=2, description="Used when a request sets none.")
-    prefix_cache: bool = Field(True, description="Reuse the KV of a common prefix between turns.")
-    prefix_cache_mb: int = Field(
-        512, ge=0, description="Memory reserved for cached prefixes: small and fixed, engines' defaults grow unbounded."
-    )
-    resume: bool = Field(
-        True,
-        description="Keep the caches of this model's conversations on disk while it is not loaded (llama.cpp, "
-        "vllm-mlx); `resume.enabled` turns it off for all.",
-    )
-    kv_cache_type: Literal["auto", "f16", "bf16", "q8_0", "q4_0"] = Field(
-        "auto", description="Element type of the KV cache; quantized saves memory and costs quality."
-    )
-    paged_cache: bool | None = Field(None, description="Paged KV blocks (vllm-mlx); block sharing needs it.")
-    prefix_sharing: bool | None = Field(
-        None, description="Share prefix blocks between running requests (vllm-mlx); needs paged_cache."
-    )
-    continuous_batching: bool = Field(True, description="Let requests join a running batch; off: one after another.")
-    gpu_memory_share: float | None = Field(
-        None, gt=0, le=1, description="Share of GPU memory that the engine may take (vllm-mlx)."
-    )
-    gpu_layers: int | None = Field(None, ge=0, description="Layers on the GPU (llama.cpp); unset: all that fit.")
-    threads: int | None = Field(None, ge=1, description="CPU threads (llama.cpp); unset: the physical cores.")
-    prefill_batch: int | None = Field(
-        None, ge=32, description="Prompt tokens computed in one step; smaller steps make a cancel finer."
-    )
-    completion_batch: int | None = Field(None, ge=1, description="Sequences decoded in one step (mlx-lm).")
-    chunked_prefill: bool | None = Field(
-        None, description="Interleave prefill chunks with decoding (vllm-mlx): long prompts do not stall others."
-    )
-    chat_template_args: dict[str, Any] = Field(
-        default_factory=dict, description="Arguments of the chat template, such as enable_thinking."
-    )
-    tool_parser: str | None = Field(None, description="Tool-call parser; unset: by the chat template's family.")
-    reasoning_parser: str | None = Field(None, description="Reasoning parser; unset: by the chat template's family.")
-    speculative_decoding: bool = Field(False, description="Off: a draft model costs memory; measure before turning on.")
-    draft_model: str | None = Field(None, description="Draft model's id for speculative decoding.")
-    load_deadline_s: float = Field(
-        120.0, gt=0, description="A load that shows no sign of life (CPU, memory, output) for so long has failed."
-    )
-    idle_ttl_s: float = Field(0.0, ge=0, description="Unload after so long without a request; 0: never.")
-    stall_s: float = Field(
-        30.0,
-        gt=0,
-        description="A stream without a token for so long is stalled; the first token "
-        "gets more, in proportion to the prompt.",
-    )
-    process_priority: Literal["normal", "high"] = Field(
-        "normal", description="Scheduling of the worker; never background: that costs an order of magnitude."
-    )
-    engine_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The engine's own log.")
-    env: dict[str, str] = Field(default_factory=dict, description="Environment added to the worker's clean one.")
-    extra_args: tuple[str, ...] = Field((), description="Flags appended to the engine's; roost's own are refused.")
 
 
 class ClampRule(Section):
@@ -262,6 +219,41 @@ class RoleSettings(Section):
     filters: FilterSettings = Field(FilterSettings(), description="Changes to requests that name this role.")
 
 
+class Strategy(StrEnum):
+    #: The first target that is loaded, else the first that is loading, else the first.
+    WARM = "warm"
+    #: Always the first target.
+    PIN = "pin"
+    #: The least busy of the loaded targets; the next one when each of these has `spillover` requests.
+    SPILLOVER = "spillover"
+
+
+class SelectorSettings(Section):
+    """`[selectors.NAME]`: a name like a role, which means one of several models, chosen at each request. The answer
+    says which one it was; `x-roost-fallback: never` asks for the first target alone."""
+
+    strategy: Strategy = Field(
+        description="warm: the first target that is loaded, else one that is loading, else the first; pin: the first; "
+        "spillover: the least busy of the loaded ones, and the next when each has `spillover` requests."
+    )
+    targets: tuple[str, ...] = Field(description="Physical ids or aliases, the preferred one first.")
+    spillover: int = Field(1, ge=1, description="Requests that a loaded target takes before the next one is used.")
+    name: str = Field("", description="Shown beside it in lists.")
+    description: str = Field("", description="What it is for, shown in lists.")
+    unlisted: bool = Field(False, description="Not listed, though whoever knows its name may use it.")
+
+
+class ProfileSettings(Section):
+    """`[profiles.NAME]`: what some names mean while this profile is the active one. `PUT /api/profiles/active` changes
+    that, until the next start. A physical id and a role are never changed by a profile."""
+
+    description: str = Field("", description="What it is for, shown in lists.")
+    pins: dict[str, str] = Field(
+        default_factory=dict,
+        description='Name -> physical id, alias or selector; "" makes the name unknown (404).',
+    )
+
+
 class Settings(Section):
     """Everything that roost.toml may say."""
 
@@ -278,6 +270,9 @@ class Settings(Section):
     engines: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Knobs for one engine, by its name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="What is set for one model, by its id.")
     roles: dict[str, RoleSettings] = Field(default_factory=dict, description="What a role asks of its model.")
+    selectors: dict[str, SelectorSettings] = Field(default_factory=dict, description="Names that choose a model.")
+    profiles: dict[str, ProfileSettings] = Field(default_factory=dict, description="Meanings of names, by profile.")
+    profile: str = Field("", description="The profile that is active at the start; empty: none.")
 
     def knobs(self, model_id: str, engine_name: str | None = None) -> Knobs:
         """The knobs of one model: `[engine]`, then `[engines.NAME]`, then `[models."ID".engine]`.

@@ -97,6 +97,7 @@ class Daemon:
             announce,
             lambda: self._address,
             self._engine_for,
+            self._takes_a_place,
         )
         self._started_at = time.time()
         self._swapped_out_at_start = host.memory().swapped_out_bytes
@@ -212,6 +213,10 @@ class Daemon:
         beside = {roles[role] for role in AUXILIARY_ROLES if role in roles}
         chat = {model for role, model in roles.items() if role not in AUXILIARY_ROLES}
         return spec.id in beside - chat
+
+    def _takes_a_place(self, model_id: str) -> bool:
+        spec = self._catalog.get(model_id)
+        return not (isinstance(spec, ModelSpec) and self._is_auxiliary(spec))
 
     def _deps(self) -> GatewayDeps:
         assert self._activity is not None

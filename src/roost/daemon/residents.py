@@ -12,6 +12,7 @@ from roost.catalog.catalog import Catalog
 from roost.catalog.compose import EMBEDDED_ID
 from roost.catalog.progress import Step
 from roost.catalog.spec import ModelSpec
+from roost.config.layout import layout_of, together
 from roost.config.paths import Paths
 from roost.config.settings import Settings
 from roost.daemon.names import Names, node_name
@@ -50,8 +51,9 @@ class Residents:
         announce: Announcer,
         address: Callable[[], tuple[str, int]],
         engine_for: Callable[[str], str],
+        takes_a_place: Callable[[str], bool],
     ) -> None:
-        self._address, self._engine_for = address, engine_for
+        self._address, self._engine_for, self._takes_a_place = address, engine_for, takes_a_place
         self._paths, self._catalog, self._names = paths, catalog, names
         self._pool, self._settings, self._options, self._announce = pool, settings, options, announce
         self._changed = asyncio.Event()
@@ -144,8 +146,10 @@ class Residents:
         await self._preload()
 
     async def _preload(self) -> None:
-        room = self._settings().residency.max_resident
-        for model_id in self.wanted()[1:room]:
+        """In the order of the settings, one after the other: none of them is to push out one before it."""
+        residency = self._settings().residency
+        fitting = together(self.wanted(), layout_of(residency), self._takes_a_place, residency.max_resident)
+        for model_id in fitting[1:]:
             try:
                 await self._pool.load(model_id)
             except RoostError as error:

@@ -141,6 +141,8 @@ def _worker(view: WorkerView, catalog: CatalogView) -> WorkerReport:
         problem=view.problem,
         mend=view.mend,
         command=view.command,
+        place=view.place,
+        waits_s=view.waits_s,
     )
 
 

@@ -20,6 +20,7 @@ from roost.gateway.deps import GatewayDeps
 from roost.gateway.exchange import CLIENT_CLOSED_STATUS, Exchange, log_refused, log_row
 from roost.gateway.hosts import check_host, check_origin, check_target
 from roost.gateway.metrics import Metrics
+from roost.gateway.redirects import ActiveProfile
 from roost.gateway.replies import error_response, from_http
 from roost.gateway.routes import ROUTES
 from roost.gateway.state import GATEWAY, Gateway
@@ -35,7 +36,8 @@ def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | Non
     metrics = shared.metrics if shared else Metrics(deps.pool.views)
     decisions = shared.decisions if shared else DecisionRing()
     app = web.Application(middlewares=[_border])
-    app[GATEWAY] = Gateway(deps, metrics, decisions, control)
+    profile = shared.profile if shared else ActiveProfile()
+    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route), expect_handler=_expect_continue)
     return app

@@ -13,6 +13,7 @@ from roost.gateway.auth import Scope
 from roost.gateway.exchange import Exchange
 from roost.gateway.replies import error_bytes
 from roost.gateway.state import Gateway
+from roost.registry.types import Resolution
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Call:
     request: web.Request
     gateway: Gateway
     exchange: Exchange
+
+    def resolve(self, name: str) -> Resolution:
+        """What the name in this request means; `x-roost-fallback: never` asks for no other target than the first.
+        Raises ModelNotFound."""
+        return self.gateway.resolve(name, first_only=self.request.headers.get("x-roost-fallback") == "never")
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -77,7 +77,7 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
     name = requested_name(values, settings)
     exchange.requested = shown_name(name)
     exchange.stream = surface.generates and values.get("stream") is True
-    resolution = exchange.resolution = gateway.resolve(name)
+    resolution = exchange.resolution = call.resolve(name)
     spec = gateway.spec(resolution)
     check_fields(surface.name, values, settings.gateway.allow_fields)
     check_model(surface, spec, resolution, settings, values)
@@ -94,14 +94,18 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
 
 
 def _entry(call: Call, settings: Settings, values: Mapping[str, Any], prompt_bytes: int) -> Entry:
-    request_class = "batch" if call.request.headers.get("x-roost-class") == "batch" else "interactive"
     return Entry(
         call.exchange.request_id,
-        request_class=request_class,
+        request_class=request_class(call),
         prompt_bytes=prompt_bytes,
         max_tokens=_most_tokens(values),
         wait_for_load=settings.load.wait,
     )
+
+
+def request_class(call: Call) -> str:
+    """`batch` if the request says so, else interactive."""
+    return "batch" if call.request.headers.get("x-roost-class") == "batch" else "interactive"
 
 
 def _most_tokens(values: Mapping[str, Any]) -> int | None:

@@ -38,19 +38,35 @@ async def show_model(call: Call) -> web.StreamResponse:
 
 
 def listed(gateway: Gateway) -> Iterator[tuple[str, str, ModelSpec | UnavailableModel]]:
-    """Every name that may be asked for, with `role` or `model` and what it means now."""
-    for role in all_roles(gateway.deps.registry().registry):
+    """Every name that may be asked for, with `role`, `profile`, `selector` or `model`, and what it means now."""
+    for name, kind in _redirected(gateway):
         try:
-            model_id = gateway.resolve(role).model_id
+            model_id = gateway.resolve(name).model_id
         except ModelNotFound:
-            # A role that means nothing cannot be asked for.
+            # A name that means nothing cannot be asked for.
             continue
         model = gateway.deps.catalog.get(model_id)
         if model is not None:
-            yield role, "role", model
+            yield name, kind, model
     for model in gateway.deps.catalog.all():
         if not _hidden(gateway, model.id):
             yield model.id, "model", model
+
+
+def _redirected(gateway: Gateway) -> Iterator[tuple[str, str]]:
+    """Names that are not their model's own, each once, by what wins."""
+    settings, registry = gateway.deps.settings(), gateway.deps.registry().registry
+    selectors = [name for name, selector in settings.selectors.items() if not selector.unlisted]
+    seen: set[str] = set()
+    for kind, names in (
+        ("role", all_roles(registry)),
+        ("profile", gateway.profile.pins(settings)),
+        ("selector", selectors),
+    ):
+        for name in names:
+            if name not in seen and (kind == "role" or gateway.deps.catalog.get(name) is None):
+                seen.add(name)
+                yield name, kind
 
 
 def window(gateway: Gateway, model: ModelSpec, view: WorkerView | None) -> int | None:
@@ -77,7 +93,8 @@ def _hidden(gateway: Gateway, model_id: str) -> bool:
 def _row(
     gateway: Gateway, name: str, kind: str, model: ModelSpec | UnavailableModel, view: WorkerView | None
 ) -> dict[str, Any]:
-    details: dict[str, Any] = {"kind": kind, "resolves_to": model.id, "state": _state(model, view)}
+    details: dict[str, Any] = {"kind": "model" if kind == "model" else "role"}
+    details |= {"resolves_to": model.id, "state": _state(model, view)}
     details["node"] = gateway.deps.node
     if isinstance(model, ModelSpec):
         details["context_length"] = window(gateway, model, view)
@@ -90,17 +107,20 @@ def _row(
         "object": "model",
         "created": created(model),
         "owned_by": "roost",
-        **_shown(gateway, model.id),
+        **_shown(gateway, name, kind, model.id),
         # Two members that scripts for llama-swap read.
-        "meta": {"llamaswap": {"type": "model" if kind == "model" else "alias"}},
+        "meta": {"llamaswap": {"type": "alias" if kind == "role" else kind}},
         "status": {"value": "loaded" if details["state"] == "resident" else "unloaded"},
         "roost": details,
     }
 
 
-def _shown(gateway: Gateway, model_id: str) -> dict[str, str]:
+def _shown(gateway: Gateway, name: str, kind: str, model_id: str) -> dict[str, str]:
     """Name and description, where the settings give them."""
-    own = gateway.deps.settings().models.get(model_id)
+    settings = gateway.deps.settings()
+    if kind == "profile":
+        return {}
+    own = settings.selectors.get(name) if kind == "selector" else settings.models.get(model_id)
     texts = {"name": own.name, "description": own.description} if own else {}
     return {key: text for key, text in texts.items() if text}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -15,8 +15,9 @@ from roost.gateway.deps import GatewayDeps
 from roost.gateway.filters import BodyPolicy
 from roost.gateway.hosts import allowed_hosts
 from roost.gateway.metrics import Metrics
+from roost.gateway.redirects import ActiveProfile, pinned, selected
 from roost.registry.resolve import aliases_of, all_roles, resolve
-from roost.registry.types import Resolution
+from roost.registry.types import Redirect, Resolution
 from roost.routing.decisions import DecisionRing
 
 
@@ -28,6 +29,7 @@ class Gateway:
     metrics: Metrics
     decisions: DecisionRing
     control: bool = False
+    profile: ActiveProfile = field(default_factory=ActiveProfile)
     _settled: Settled | None = field(default=None, repr=False)
 
     def settled(self) -> Settled:
@@ -37,8 +39,12 @@ class Gateway:
             self._settled = Settled(settings)
         return self._settled
 
-    def resolve(self, name: str) -> Resolution:
-        """What a name means now. Raises ModelNotFound."""
+    def resolve(self, name: str, *, first_only: bool = False) -> Resolution:
+        """What a name means now. `first_only`: of a selector the first target, however it stands. Raises
+        ModelNotFound."""
+        return self._resolve(name, self._redirects(first_only=first_only))
+
+    def _resolve(self, name: str, redirects: Sequence[Callable[[str], Redirect | None]] = ()) -> Resolution:
         return resolve(
             name,
             self.deps.registry().registry,
@@ -46,10 +52,21 @@ class Gateway:
             aliases=self.settled().aliases,
             local_node=self.deps.node,
             known_ids=_ids(self.deps.catalog),
+            redirects=redirects,
         )
 
+    def _redirects(self, *, first_only: bool) -> tuple[Callable[[str], Redirect | None], ...]:
+        settings = self.deps.settings()
+        if not settings.profiles and not settings.selectors:
+            return ()
+        choosing = selected(settings.selectors, self._resolve, self.deps.pool.views, first_only=first_only)
+        return (pinned(self.profile.pins(settings)), choosing)
+
     def knows(self, name: str) -> bool:
-        """Whether a role, model or alias has exactly this name."""
+        """Whether a role, model, alias, selector or pin has exactly this name."""
+        settings = self.deps.settings()
+        if name in settings.selectors or name in self.profile.pins(settings):
+            return True
         if name in all_roles(self.deps.registry().registry) or name in self.settled().aliases:
             return True
         return self.deps.catalog.get(name) is not None

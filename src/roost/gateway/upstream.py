@@ -23,7 +23,7 @@ from roost.gateway.document import Document, parse_object
 from roost.gateway.exchange import shown_name
 from roost.gateway.fields import check_bounds, check_denied
 from roost.gateway.hosts import check_same_site
-from roost.gateway.inference import refuse_when_draining, route
+from roost.gateway.inference import refuse_when_draining, request_class, route
 from roost.gateway.job import BROKEN, NO_TIMEOUT, STREAM_HEADERS, worker_url
 from roost.gateway.splice import replace_model
 from roost.gateway.state import Gateway
@@ -57,9 +57,11 @@ class Target:
 def split_target(raw: str, gateway: Gateway) -> Target:
     """Cut `model/path` behind the longest known name. Raises ModelNotFound."""
     parts = raw.split("/")
+    selectors = gateway.deps.settings().selectors
     for count in range(len(parts), 0, -1):
         name = unquote("/".join(parts[:count]))
-        if gateway.knows(name):
+        # A page that hops between models with each of its requests is of no use: a selector means nothing here.
+        if gateway.knows(name) and name not in selectors:
             return Target(name, "/" + "/".join(parts[count:]) if count < len(parts) else None)
     raise ModelNotFound(
         f'cannot relay to "{shown_name(unquote(parts[0]))}": no model has this name; see "roost models"'
@@ -84,7 +86,7 @@ async def relay_to_worker(call: Call) -> web.StreamResponse:
     body = await read_body(request, settings.gateway)
     exchange.bytes_in = len(body)
     document = _document(request, body, settings)
-    ticket = gateway.deps.pool.enter(spec.id, Entry(exchange.request_id, prompt_bytes=len(body)))
+    ticket = gateway.deps.pool.enter(spec.id, Entry(exchange.request_id, request_class(call), prompt_bytes=len(body)))
     try:
         route(call, resolution, ticket)
         worker = exchange.worker = await ticket.worker()

@@ -6,10 +6,11 @@ A registry may name more models than the policy ever lets in: then some roles an
 from __future__ import annotations
 
 from collections.abc import Collection, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from roost.api import Problem
+from roost.config.layout import Layout, Unlimited, anything, layout_of, together
 from roost.config.settings import ResidencySettings, RotationPolicy, RotationSettings
 from roost.registry.resolve import all_roles, split_node, target_of
 from roost.registry.types import AUXILIARY_ROLES, Registry
@@ -62,6 +63,7 @@ class Rotation:
     #: Chat models that are loaded, or will be at start.
     residents: tuple[str, ...]
     pinned: frozenset[str] = frozenset()
+    layout: Layout = field(default_factory=Unlimited)
 
     @classmethod
     def of(cls, rotation: RotationSettings, residency: ResidencySettings, residents: Collection[str]) -> Rotation:
@@ -71,7 +73,19 @@ class Rotation:
             residency.max_resident,
             tuple(residents),
             frozenset(residency.pinned),
+            layout_of(residency),
         )
+
+    def going_for(self, model_id: str) -> tuple[tuple[str, ...], str] | None:
+        """Who leaves for a model, and whether all of them (`and`) or one (`or`); None: only some who stay could."""
+        forced = self.layout.must_go(model_id, self.residents, self.pinned)
+        if forced is None:
+            return None
+        if forced or len(self.residents) < self.max_resident:
+            return tuple(one for one in self.residents if one in forced), "and"
+        movable = (one for one in self.residents if one not in self.pinned and not self.layout.keeps(one, model_id))
+        found = tuple(movable)
+        return (found, "or") if found else None
 
 
 def expected_residents(registry: Registry, residency: ResidencySettings, known: Container[str]) -> tuple[str, ...]:
@@ -82,7 +96,7 @@ def expected_residents(registry: Registry, residency: ResidencySettings, known: 
         model_id = split_node(target, known)[0] if target is not None else None
         if model_id is not None and model_id in known and name not in AUXILIARY_ROLES:
             wanted[model_id] = None
-    return tuple(wanted)[: residency.max_resident]
+    return together(wanted, layout_of(residency), anything, residency.max_resident)
 
 
 def reachability(
@@ -132,13 +146,14 @@ def _rotated(model_id: str, rotation: Rotation) -> tuple[Cause, str | None]:
     residents = rotation.residents
     if model_id in residents:
         return Cause.RESIDENT, None
-    if len(residents) < rotation.max_resident:
+    going = rotation.going_for(model_id)
+    if going is not None and not going[0]:
         return Cause.FREE_PLACE, f"loaded on demand: {len(residents)} of {rotation.max_resident} places are taken"
     staying = ", ".join(residents)
     if rotation.policy is RotationPolicy.NEVER:
         return Cause.ROTATION, f'rotation.policy is "never" and {staying} is resident, so {model_id} never loads'
-    movable = [resident for resident in residents if resident not in rotation.pinned]
-    if not movable:
+    if going is None:
         return Cause.ROTATION, f"{staying} is pinned and takes every place, so {model_id} never loads"
     when = f" once it has been idle for {rotation.min_idle_s:g} s" if rotation.policy is RotationPolicy.IDLE else ""
-    return Cause.SWAP, f"takes the place of {' or '.join(movable)}{when}"
+    names, joiner = going
+    return Cause.SWAP, f"takes the place of {f' {joiner} '.join(names)}{when}"

@@ -1,20 +1,21 @@
 """What a requested name means: exactly one physical id, or an error that names what was meant. Pure.
 
-The order: one of the roles that always exist, physical id, a role of the user's own, alias, then `name@node`. So a role
-that somebody names like a model never serves other weights under that model's id. Nothing is ever substituted: a name
+The order: one of the roles that always exist, physical id, a role of the user's own, a redirect (the active profile, a
+selector), alias, then `name@node`. So a role that somebody names like a model never serves other weights under that
+model's id. Nothing is ever substituted: a name
 that is near is shown in the error, never taken.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from roost.config.settings import ModelSettings
 from roost.errors import ModelNotFound
-from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, Registry, Resolution
+from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, Redirect, Registry, Resolution
 
 #: A name comes from a request and may be as long as its body: no more of it is compared or shown.
 _NAME_CHARACTERS = 120
@@ -34,6 +35,7 @@ class _Names:
     #: Alias -> physical id.
     aliases: Mapping[str, str]
     local_node: str
+    redirects: Sequence[Callable[[str], Redirect | None]] = ()
 
 
 def aliases_of(models: Mapping[str, ModelSettings]) -> dict[str, str]:
@@ -59,13 +61,15 @@ def resolve(
     local_node: str,
     aliases: Mapping[str, str] = _NO_ALIASES,
     known_ids: Iterable[str] = (),
+    redirects: Sequence[Callable[[str], Redirect | None]] = (),
 ) -> Resolution:
     """The meaning of `name` on this node: a role, a physical id in `known`, an alias, or one of these `@node`.
 
+    `redirects` are asked in turn for a name that is neither role nor id; what one of them says, only later ones change.
     `known_ids` is walked only for a name that is not found, to show the nearest. Raises ModelNotFound with the nearest
     role and the command that mends it.
     """
-    names = _Names(registry, known, known_ids, aliases, local_node)
+    names = _Names(registry, known, known_ids, aliases, local_node, redirects)
     direct = _resolve_plain(name, name, names)
     if direct is not None:
         return direct
@@ -102,9 +106,27 @@ def _resolve_plain(name: str, requested: str, names: _Names) -> Resolution | Non
         return Resolution(requested, name, None, None)
     if name in names.registry.roles:
         return _resolve_role(name, requested, names)
+    for number, redirect in enumerate(names.redirects, 1):
+        if (found := redirect(name)) is not None:
+            return _redirected(found, name, requested, replace(names, redirects=names.redirects[number:]))
     if name in names.aliases and names.aliases[name] in names.known:
         return Resolution(requested, names.aliases[name], None, None, alias=name)
     return None
+
+
+def _redirected(redirect: Redirect, name: str, requested: str, names: _Names) -> Resolution:
+    if not redirect.target:
+        raise ModelNotFound(
+            f"cannot serve {_shown(requested)}: the active {redirect.why} makes this name mean nothing", param="model"
+        )
+    found = _resolve_plain(redirect.target, requested, names)
+    if found is None:
+        raise ModelNotFound(
+            f"cannot serve {_shown(requested)}: {_shown(name)} means {_shown(redirect.target)} now ({redirect.why}), "
+            f'which no node has, nothing was substituted; see "roost models"',
+            param="model",
+        )
+    return replace(found, via=(redirect.why, *found.via))
 
 
 def _resolve_role(role: str, requested: str, names: _Names) -> Resolution:

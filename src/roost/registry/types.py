@@ -56,3 +56,15 @@ class Resolution:
     #: Set when a chat role had no entry of its own.
     via_default: bool = False
     alias: str | None = None
+    #: Why a name that was redirected came to this model, in the order of the redirects; empty: it was not.
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """What a name that is no model's means now."""
+
+    #: A physical id or an alias, or a name that a later redirect knows; "": the name means nothing now.
+    target: str
+    #: A word for the route's reason.
+    why: str

@@ -27,7 +27,8 @@ class Local:
 def choose(resolution: Resolution, standing: Standing) -> Local:
     """Every model of this machine runs on this machine; the reason tells what that took.
 
-    `resident`, `loaded` or `swapped`, with `-default` behind it when the role had no entry of its own.
+    `resident`, `loaded` or `swapped`; behind it `-profile`, `-warm`, `-pin` or `-spillover` when the name was
+    redirected, and `-default` when the role had no entry of its own.
     """
     reason = "resident" if standing.ready else "swapped" if standing.displaces else "loaded"
-    return Local(f"{reason}-default" if resolution.via_default else reason)
+    return Local("-".join((reason, *resolution.via, *(("default",) if resolution.via_default else ()))))

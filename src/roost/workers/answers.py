@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from roost.config.settings import RotationPolicy
 from roost.errors import ConcurrencyLimit, ModelNotResident, RoostError, WorkerFailed
 from roost.workers.lifecycle import State
 from roost.workers.residency import Refusal, Rules
@@ -77,7 +78,21 @@ def queue_full(station: Station, most: int) -> ConcurrencyLimit | None:
     )
 
 
+def stays_resident(model_id: str, resident: str, rules: Rules) -> ModelNotResident:
+    """Of a model that no wait would let in."""
+    if rules.policy is RotationPolicy.NEVER:
+        why, mend = 'rotation is "never"', f'run "roost load {model_id}"'
+    else:
+        why, mend = "it is pinned or persistent", f'run "roost unload {resident}" or raise residency.max_resident'
+    return ModelNotResident(
+        f"cannot load {model_id}: {resident} is resident and stays ({why}), with no place beside it; {mend}",
+        should_retry=False,
+    )
+
+
 def not_resident(model_id: str, refusal: Refusal, rules: Rules) -> ModelNotResident:
+    if refusal.stays and rules.policy is not RotationPolicy.NEVER:
+        return stays_resident(model_id, refusal.resident, rules)
     later = refusal.retry_after_s is not None
     idle = f", not idle for {rules.min_idle_s:g} s yet" if later else ""
     return ModelNotResident(

@@ -11,12 +11,13 @@ import time
 
 import structlog
 
+from roost.config.settings import Settings
 from roost.errors import ModelNotResident, RoostError, UpstreamCrashed, WorkerFailed
 from roost.workers import backoff, residency
-from roost.workers.answers import answer_wanted, fail_waiting, tell_gone
+from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone
 from roost.workers.lifecycle import Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
-from roost.workers.residency import Kind, ModelView
+from roost.workers.residency import Kind, ModelView, Rules
 from roost.workers.run import WorkerRun
 from roost.workers.station import Place, Station
 
@@ -31,6 +32,7 @@ class Floor:
         self._stations: dict[str, Station] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._planning = False
+        self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
@@ -47,6 +49,12 @@ class Floor:
 
     # The plan, and doing it.
 
+    def _rules(self) -> Rules:
+        settings = self._world.settings()
+        if self._ruled is None or self._ruled[0] is not settings:
+            self._ruled = (settings, rules(settings))
+        return self._ruled[1]
+
     def _views(self) -> list[ModelView]:
         pinned = self._world.settings().residency.pinned
         return [station.view(pinned=station.model_id in pinned) for station in self._stations.values()]
@@ -59,7 +67,7 @@ class Floor:
         try:
             while True:
                 self._finish_drains()
-                plan = residency.plan(self._views(), rules(self._world.settings()), self.now())
+                plan = residency.plan(self._views(), self._rules(), self.now())
                 if not self._act(plan):
                     break
         finally:
@@ -69,12 +77,21 @@ class Floor:
     def _act(self, plan: residency.Plan) -> bool:
         """Does what the plan says; whether it changed a state, so that the plan must be asked again."""
         for model_id in plan.drain:
+            self._stations[model_id].left_at = self.now()
             self._post(self._stations[model_id], Event.DRAIN)
         for model_id in plan.start:
             self._post(self._stations[model_id], Event.START)
         for model_id, free in plan.dispatch.items():
             self._send(self._stations[model_id], free)
-        return bool(plan.drain or plan.start)
+        for stuck in plan.stuck:
+            self._turn_away(self._stations[stuck.model_id], stuck.resident)
+        return bool(plan.drain or plan.start or plan.stuck)
+
+    def _turn_away(self, station: Station, resident: str) -> None:
+        """Nothing would ever let it in: those who wait are told instead of waiting for ever."""
+        error = stays_resident(station.model_id, resident, self._rules())
+        fail_waiting(station, error)
+        answer_wanted(station, error)
 
     def _dispatch(self, station: Station) -> None:
         """The plan's answer for a READY model when nothing else waits: as many as it takes."""
@@ -82,9 +99,11 @@ class Floor:
 
     def _send(self, station: Station, most: int) -> None:
         for _ in range(most):
-            if not station.fits(station.waiting[0]):
+            place = station.next_in_line(self.now(), self._rules().max_overtaken_s)
+            if not station.fits(place):
                 break  # the first in line is not overtaken, or a long prompt would wait for ever
-            self._grant(station, station.waiting.popleft())
+            station.waiting.remove(place)
+            self._grant(station, place)
 
     def _grant(self, station: Station, place: Place) -> None:
         assert station.run is not None and station.run.ready is not None

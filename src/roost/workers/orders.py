@@ -10,6 +10,7 @@ from pathlib import Path
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
+from roost.config.layout import layout_of
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings, Settings
 from roost.engines.types import Engine, WorkerPlace
@@ -92,10 +93,13 @@ def allowance(settings: Settings, model_id: str, engine: str) -> Allowance:
 
 
 def rules(settings: Settings) -> Rules:
+    """Made once for each settings value: sets of models are parsed here."""
     return Rules(
         policy=settings.rotation.policy,
         min_idle_s=settings.rotation.min_idle_s,
         min_residency_s=settings.rotation.min_residency_s,
         max_wait_s=settings.queue.max_wait_s,
+        max_overtaken_s=settings.queue.max_overtaken_s,
         max_resident=settings.residency.max_resident,
+        layout=layout_of(settings.residency),
     )

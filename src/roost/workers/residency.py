@@ -8,51 +8,14 @@ a swap only closes it to new requests and waits for those that run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 
 from roost.config.settings import RotationPolicy
 from roost.workers.lifecycle import OCCUPYING, State
+from roost.workers.model_view import Kind, ModelView, Rules
+from roost.workers.placing import LEAVING, NEVER, Placing, Stuck, going_for, may_go_at
 
-
-class Kind(StrEnum):
-    CHAT = "chat"
-    #: Embedding and rerank workers stay beside the resident and never evict it.
-    AUXILIARY = "auxiliary"
-
-
-@dataclass(frozen=True)
-class ModelView:
-    """One model that somebody wants or that is loaded."""
-
-    model_id: str
-    state: State
-    kind: Kind = Kind.CHAT
-    running: int = 0
-    #: Arrival times of the waiting requests, oldest first.
-    waiting: tuple[float, ...] = ()
-    #: Lowest priority value among them: lower goes first.
-    priority: int = 0
-    concurrency: int = 1
-    ready_since: float | None = None
-    last_active: float = 0.0
-    pinned: bool = False
-    idle_ttl_s: float = 0.0
-    #: Somebody asked for it by name (load, preload): it may take a place whatever the rotation policy says.
-    wanted_since: float | None = None
-
-    @property
-    def idle(self) -> bool:
-        return self.running == 0 and not self.waiting
-
-
-@dataclass(frozen=True)
-class Rules:
-    policy: RotationPolicy = RotationPolicy.IDLE
-    min_idle_s: float = 60.0
-    min_residency_s: float = 2.0
-    max_wait_s: float = 15.0
-    max_resident: int = 1
+__all__ = ["Kind", "ModelView", "Plan", "Refusal", "Rules", "Stuck", "in_line", "plan", "refusal"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +24,8 @@ class Plan:
     drain: tuple[str, ...] = ()
     #: How many waiting requests to send now, a model.
     dispatch: Mapping[str, int] = field(default_factory=dict)
+    #: Models whose waiting requests are to be answered: no place will ever be free for them by itself.
+    stuck: tuple[Stuck, ...] = ()
     #: When time alone may change the answer; None: only a fact can.
     wake_at: float | None = None
 
@@ -69,21 +34,50 @@ def plan(models: Iterable[ModelView], rules: Rules, now: float) -> Plan:
     """The next actions. Times are monotonic seconds."""
     views = tuple(models)
     expired, wakes = _expired(views, now)
-    auxiliary = [v.model_id for v in views if v.kind is Kind.AUXILIARY and _wants_start(v)]
-    chat = [v for v in views if v.kind is Kind.CHAT]
-    started, evicted, swap_wakes = _place(chat, expired, rules, now)
-    drained = (*expired, *evicted)
-    wakes += swap_wakes
+    beside = [view.model_id for view in views if view.wants_start and not rules.placed(view)]
+    candidates = in_line(views, rules, now)
+    placing = Placing.among((view for view in views if rules.placed(view)), expired, rules, now)
+    placing.give(candidates)
+    drained = (*expired, *placing.evicted)
+    wakes += [*placing.wakes, *_turns(candidates, rules, now)]
     return Plan(
-        start=(*auxiliary, *started),
+        start=(*beside, *placing.started),
         drain=drained,
-        dispatch={v.model_id: free for v in views if (free := _dispatchable(v, drained)) > 0},
+        dispatch={view.model_id: free for view in views if (free := _dispatchable(view, drained)) > 0},
+        stuck=tuple(placing.stuck),
         wake_at=min(wakes, default=None),
     )
 
 
-def _wants_start(view: ModelView) -> bool:
-    return view.state is State.STOPPED and bool(view.waiting or view.wanted_since is not None)
+def in_line(models: Iterable[ModelView], rules: Rules, now: float) -> list[ModelView]:
+    """The models that wait for a place, the next one first: what people asked for by name; what others overtook for
+    too long, the oldest first; then by the rank of its most urgent request, and by age. One that has had its turn goes
+    behind those that waited for theirs meanwhile, whatever its rank, but a batch never holds up anything else so."""
+
+    def urgency(view: ModelView) -> tuple[bool, bool, int, float]:
+        since = view.since(now)
+        overtaken = since + rules.max_overtaken_s <= now
+        return (view.wanted_since is None, not overtaken, 0 if overtaken else view.priority, since)
+
+    def had_its_turn(view: ModelView, other: ModelView) -> bool:
+        if view.left_at is None or view.wanted_since is not None or (other.batch and not view.batch):
+            return False
+        return other.since(now) < view.left_at
+
+    line = sorted((view for view in models if view.wants_start and rules.placed(view)), key=urgency)
+    found: list[ModelView] = []
+    while line:
+        # There always is one: of those that had their turn, whoever had it first waits for none of the others.
+        found.append(next(view for view in line if not any(had_its_turn(view, other) for other in line)))
+        line.remove(found[-1])
+    return found
+
+
+def _turns(candidates: list[ModelView], rules: Rules, now: float) -> list[float]:
+    """When one of several candidates will have been overtaken for long enough."""
+    if len(candidates) < 2:
+        return []
+    return [due for view in candidates if (due := view.since(now) + rules.max_overtaken_s) > now]
 
 
 def _dispatchable(view: ModelView, drained: tuple[str, ...]) -> int:
@@ -106,48 +100,6 @@ def _expired(views: tuple[ModelView, ...], now: float) -> tuple[list[str], list[
     return expired, wakes
 
 
-def _place(
-    chat: list[ModelView], expired: list[str], rules: Rules, now: float
-) -> tuple[list[str], list[str], list[float]]:
-    """Starts for free places, then one eviction for each candidate that none is left for."""
-    occupying = [v for v in chat if v.state in OCCUPYING]
-    free = rules.max_resident - len(occupying)
-    leaving = sum(1 for v in occupying if v.state in (State.DRAINING, State.STOPPING) or v.model_id in expired)
-    candidates = sorted((v for v in chat if _wants_start(v)), key=_urgency)
-    started = [v.model_id for v in candidates[: max(free, 0)]]
-    evicted: list[str] = []
-    wakes: list[float] = []
-    for candidate in candidates[max(free, 0) + leaving :]:
-        victims = [v for v in occupying if v.model_id not in (*expired, *evicted)]
-        due = [(_may_go_at(victim, candidate, rules), victim) for victim in victims]
-        ready = [victim for when, victim in due if when is not None and when <= now]
-        if ready:
-            evicted.append(min(ready, key=lambda v: (v.running + len(v.waiting) > 0, v.last_active)).model_id)
-        else:
-            wakes += [when for when, _ in due if when is not None]
-    return started, evicted, wakes
-
-
-def _urgency(view: ModelView) -> tuple[bool, int, float]:
-    oldest = min((*view.waiting, *((view.wanted_since,) if view.wanted_since is not None else ())))
-    return (view.wanted_since is None, view.priority, oldest)
-
-
-def _may_go_at(victim: ModelView, candidate: ModelView, rules: Rules) -> float | None:
-    """When this resident may be closed for that candidate; None: no time is known, a fact must come first."""
-    if victim.state is not State.READY or victim.pinned or victim.ready_since is None:
-        return None
-    settled = victim.ready_since + rules.min_residency_s
-    if candidate.wanted_since is not None:
-        return settled
-    if rules.policy is RotationPolicy.NEVER:
-        return None
-    if victim.idle:
-        rest = rules.min_idle_s if rules.policy is RotationPolicy.IDLE else 0.0
-        return max(settled, victim.last_active + rest)
-    return max(settled, candidate.waiting[0] + rules.max_wait_s)
-
-
 @dataclass(frozen=True)
 class Refusal:
     """A request for a model that is not resident and may not take the resident's place now."""
@@ -155,31 +107,44 @@ class Refusal:
     resident: str
     #: Seconds after which another try makes sense; None: never by itself.
     retry_after_s: float | None
+    #: The resident is pinned, or persistent for others: no policy would let it go.
+    stays: bool = False
 
 
 def refusal(model_id: str, models: Iterable[ModelView], rules: Rules, now: float, *, home: bool) -> Refusal | None:
-    """Whether the rotation policy turns a new request for this chat model away at once; None: it may wait in line.
+    """Whether a new request for this model is turned away at once, by the rotation policy or because it could wait for
+    ever; None: it may wait in line.
 
     `home`: the default role's model, or a preloaded one: it may always take a free place.
     """
-    chat = {v.model_id: v for v in models if v.kind is Kind.CHAT}
-    own = chat.get(model_id)
-    if rules.policy is RotationPolicy.ALWAYS or (own and (own.state in OCCUPYING or own.wanted_since is not None)):
+    views = {view.model_id: view for view in models if rules.placed(view)}
+    own = views.get(model_id, ModelView(model_id, State.STOPPED))
+    if own.state in OCCUPYING or own.wanted_since is not None:
         return None
-    others = [v for v in chat.values() if v.model_id != model_id and v.state in OCCUPYING]
-    if len(others) < rules.max_resident:
+    others = [view for view in views.values() if view.model_id != model_id and view.state in OCCUPYING]
+    # Who would have to go is asked as if any policy allowed it; whether it does is the next question.
+    asked = replace(rules, policy=RotationPolicy.IDLE)
+    going = going_for(own, others, asked, now)
+    if going is None:
+        resident = next((v.model_id for v in others if may_go_at(v, own, asked, now) == NEVER), others[0].model_id)
+        return Refusal(resident, None, stays=True)
+    return _by_policy(rules, [view for view in others if view.model_id in going], now, home=home)
+
+
+def _by_policy(rules: Rules, going: list[ModelView], now: float, *, home: bool) -> Refusal | None:
+    if rules.policy is RotationPolicy.ALWAYS:
+        return None
+    if not going:
         return None if home or rules.policy is RotationPolicy.IDLE else Refusal("no other model", None)
     if rules.policy is RotationPolicy.NEVER:
-        return Refusal(others[0].model_id, None)
-    waits = [_idle_wait_s(v, rules, now) for v in others if not v.pinned]
-    shortest = min(waits, default=None)
-    if shortest is not None and shortest <= 0:
-        return None
-    return Refusal(others[0].model_id, shortest)
+        return Refusal(going[0].model_id, None)
+    last = max(going, key=lambda view: _idle_wait_s(view, rules, now))
+    wait_s = _idle_wait_s(last, rules, now)
+    return Refusal(last.model_id, wait_s) if wait_s > 0 else None
 
 
 def _idle_wait_s(view: ModelView, rules: Rules, now: float) -> float:
-    if view.state in (State.DRAINING, State.STOPPING):
+    if view.state in LEAVING:
         return 0.0
     if view.state is not State.READY or not view.idle:
         return max(rules.min_idle_s, 1.0)

@@ -56,6 +56,8 @@ class Station:
     restarts: int = 0
     last_active: float = 0.0
     ready_since: float | None = None
+    #: When it was last told to go.
+    left_at: float | None = None
     #: Somebody asked for it by name: when, and who waits for that.
     wanted_since: float | None = None
     wanted_by: list[asyncio.Future[None]] = field(default_factory=list)
@@ -73,6 +75,14 @@ class Station:
     def concurrency(self) -> int:
         return self.run.plan.concurrency if self.run and self.run.plan else 1
 
+    def next_in_line(self, now: float, max_overtaken_s: float) -> Place:
+        """The most urgent of those that wait, unless an older one was overtaken for too long."""
+        first, last = self.waiting[0], self.waiting[-1]
+        if first.entry.rank == last.entry.rank:
+            return first
+        oldest = min(self.waiting, key=lambda place: place.arrived_at)
+        return oldest if oldest.arrived_at + max_overtaken_s <= now else first
+
     def position(self, place: Place) -> int | None:
         """1 = next; None when it does not wait."""
         try:
@@ -89,8 +99,10 @@ class Station:
             running=len(self.running),
             waiting=tuple(place.arrived_at for place in self.waiting),
             priority=min((place.entry.rank for place in self.waiting), default=0),
+            batch=all(place.entry.is_batch for place in (*self.waiting, *self.running)),
             concurrency=self.concurrency,
             ready_since=self.ready_since,
+            left_at=self.left_at,
             last_active=self.last_active,
             pinned=pinned,
             idle_ttl_s=self.run.order.knobs.idle_ttl_s if self.run else 0.0,

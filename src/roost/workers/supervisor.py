@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import takewhile
 
 import structlog
 
@@ -21,7 +22,7 @@ from roost.workers.answers import (
 from roost.workers.floor import Floor
 from roost.workers.lifecycle import OCCUPYING, Event, State, allows
 from roost.workers.logs_path import worker_log_name
-from roost.workers.orders import World, effective_command, rules, start_order
+from roost.workers.orders import World, effective_command, start_order
 from roost.workers.residency import Kind
 from roost.workers.station import Place, Station
 from roost.workers.tickets import RequestTicket
@@ -130,13 +131,25 @@ class Supervisor(Floor):
         if station.coming:
             return Progress(Phase.LOADING, position, station.run.fraction if station.run else None)
         others_leave = any(s.state in (State.DRAINING, State.STOPPING) for s in self._stations.values())
+        if position is not None and station.state is State.STOPPED:
+            position += self._requests_before(station)
         return Progress(Phase.STOPPING_OTHER if others_leave else Phase.QUEUED, position)
+
+    def _in_line(self) -> list[residency.ModelView]:
+        return residency.in_line(self._views(), self._rules(), self.now())
+
+    def _requests_before(self, station: Station) -> int:
+        """Those that wait for models whose turn comes before this one's."""
+        before = takewhile(lambda view: view.model_id != station.model_id, self._in_line())
+        return sum(len(view.waiting) for view in before)
 
     def _refusal_by_policy(self, station: Station) -> RoostError | None:
         # A model that has its place is refused to nobody: no need to look at the others.
-        if station.kind is Kind.AUXILIARY or station.state in OCCUPYING:
+        if station.state in OCCUPYING:
             return None
-        limits = rules(self._world.settings())
+        limits = self._rules()
+        if station.kind is Kind.AUXILIARY and not limits.layout.names(station.model_id):
+            return None
         home = self._world.is_home(station.model_id)
         refused = residency.refusal(station.model_id, self._views(), limits, self.now(), home=home)
         return not_resident(station.model_id, refused, limits) if refused else None
@@ -237,7 +250,9 @@ class Supervisor(Floor):
     # Reports.
 
     def views(self) -> tuple[WorkerView, ...]:
-        return tuple(worker_view(s, self.now()) for s in self._stations.values() if s.number or s.waiting)
+        places = {view.model_id: place for place, view in enumerate(self._in_line(), 1)}
+        shown = (station for station in self._stations.values() if station.number or station.waiting)
+        return tuple(worker_view(station, self.now(), places.get(station.model_id)) for station in shown)
 
     def log_path(self, worker: str) -> str | None:
         # A name from a request is looked for, never opened: it could be a path, or longer than a file name may be.

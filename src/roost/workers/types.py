@@ -108,9 +108,13 @@ class Entry:
     wait_for_load: bool = True
 
     @property
+    def is_batch(self) -> bool:
+        return self.request_class == "batch"
+
+    @property
     def rank(self) -> int:
         """Order in line, lower first: a batch goes behind everything interactive."""
-        return self.priority + (BATCH_RANK if self.request_class == "batch" else 0)
+        return self.priority + (BATCH_RANK if self.is_batch else 0)
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,10 @@ class WorkerView:
     mend: str | None
     command: tuple[str, ...] = ()
     proof: str | None = None
+    #: Its turn among the models that wait to be loaded, 1 = next; None: it does not.
+    place: int | None = None
+    #: How long the oldest of the queued requests has waited; None: there is none.
+    waits_s: float | None = None
 
 
 class Pool(Protocol):

@@ -10,7 +10,7 @@ from roost.workers.station import Station
 from roost.workers.types import WorkerView
 
 
-def worker_view(station: Station, now: float) -> WorkerView:
+def worker_view(station: Station, now: float, place: int | None = None) -> WorkerView:
     run = station.run
     plan = run.plan if run else None
     failure = station.last_failure
@@ -31,6 +31,8 @@ def worker_view(station: Station, now: float) -> WorkerView:
         concurrency=station.concurrency,
         running=len(station.running),
         queued=len(station.waiting),
+        place=place,
+        waits_s=now - min(waiting.arrived_at for waiting in station.waiting) if station.waiting else None,
         restarts=station.restarts,
         resident_bytes=run.usage.resident_bytes if run and alive and run.usage.resident_bytes else None,
         kind=station.kind.value,

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from roost.config.settings import FilterSettings, ModelSettings
+from roost.config.settings import FilterSettings, ModelSettings, ProfileSettings, SelectorSettings, Strategy
 from roost.testing.wait import until
 from tests.integration.gateway.front import MODEL, Front, changed
 
@@ -137,3 +137,109 @@ async def test_a_client_that_leaves_a_relayed_request_is_seen_by_the_worker(gate
         await until(lambda: bool(gate.engine.recorder.requests))
         request.cancel()
     await until(lambda: gate.engine.recorder.requests[-1].disconnected_at is not None)
+
+
+OTHER = "org/embedder"
+
+
+def with_names(gate: Front, **more: Any) -> None:
+    """A selector, and two profiles."""
+    values = {
+        "models": {MODEL: ModelSettings(aliases=("spare",), name_filters={"spare": FilterSettings(set={"volume": 3})})},
+        "selectors": {"warm-one": SelectorSettings(strategy=Strategy.WARM, targets=(OTHER, MODEL), name="Warm")},
+        "profiles": {
+            "work": ProfileSettings(description="W", pins={"thing": "spare", "either": "warm-one", "spare": ""}),
+            "play": ProfileSettings(pins={"thing": OTHER}),
+        },
+    }
+    changed(gate.state, **(values | more))
+
+
+async def choose(gate: Front, body: bytes) -> tuple[int, dict[str, Any]]:
+    async with gate.session.put(f"{gate.url}/api/profiles/active", data=body) as response:
+        return response.status, await response.json()
+
+
+async def listed(gate: Front) -> dict[str, dict[str, Any]]:
+    async with gate.session.get(f"{gate.url}/v1/models") as response:
+        return {row["id"]: row for row in (await response.json())["data"]}
+
+
+async def test_a_selector_means_what_is_loaded_and_the_answer_says_which(gate: Front) -> None:
+    with_names(gate)
+    gate.pool.workers[OTHER].state = "stopped"
+    response, body = await gate.chat(model="warm-one")
+    assert response.status == 200 and json.loads(body)["model"] == MODEL
+    assert (response.headers["x-roost-model"], response.headers["x-roost-route"]) == (MODEL, "resident-warm")
+    row = await gate.row()
+    assert (row.requested, row.resolved, row.route_reason) == ("warm-one", MODEL, "resident-warm")
+    # Who wants no stand-in gets the first target, which cannot chat.
+    async with gate.session.post(
+        f"{gate.url}/v1/chat/completions",
+        json={"model": "warm-one", "messages": []},
+        headers={"x-roost-fallback": "never"},
+    ) as response:
+        assert response.status == 400 and OTHER in await response.text()
+    row = (await listed(gate))["warm-one"]
+    assert (row["roost"]["kind"], row["roost"]["resolves_to"], row["name"]) == ("role", MODEL, "Warm")
+    assert row["meta"]["llamaswap"]["type"] == "selector"
+
+
+async def test_a_profile_is_chosen_listed_and_left(gate: Front) -> None:
+    with_names(gate)
+    response, _ = await gate.chat(model="thing")
+    assert response.status == 404
+    assert await choose(gate, b'{"name": "work"}') == (200, {"active": "work"})
+    async with gate.session.get(f"{gate.url}/api/profiles") as response:
+        found = await response.json()
+    assert found["active"] == "work" and [row["id"] for row in found["profiles"]] == ["play", "work"]
+    assert found["profiles"][1]["description"] == "W" and found["profiles"][1]["pins"]["spare"] == ""
+    response, _ = await gate.chat(model="thing")
+    assert (response.status, response.headers["x-roost-route"]) == (200, "resident-profile")
+    assert json.loads(gate.engine.recorder.requests[-1].body)["volume"] == 3
+    response, body = await gate.chat(model="spare")
+    assert response.status == 404 and b"active profile" in body
+    names = await listed(gate)
+    assert names["thing"]["meta"]["llamaswap"]["type"] == "profile" and "spare" not in names
+    assert await choose(gate, b'{"name": null}') == (200, {"active": None})
+    response, _ = await gate.chat(model="spare")
+    assert response.status == 200
+
+
+async def test_the_profile_of_the_settings_is_active_until_another_is_chosen_and_survives_an_edit(gate: Front) -> None:
+    with_names(gate, profile="work")
+    response, _ = await gate.chat(model="thing")
+    assert response.status == 200
+    await choose(gate, b'{"name": "play"}')
+    changed(gate.state, log=gate.state.settings.log)
+    async with gate.session.get(f"{gate.url}/api/profiles") as response:
+        assert (await response.json())["active"] == "play"
+    changed(gate.state, profile="")
+    async with gate.session.get(f"{gate.url}/api/profiles") as response:
+        assert (await response.json())["active"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{}", 400, "missing_required_parameter"),
+        (b'{"name": 3}', 400, "invalid_type"),
+        (b"[]", 400, "invalid_json"),
+        (b"x", 400, "invalid_json"),
+        (b'{"name": "nobody"}', 404, "not_found"),
+    ],
+)
+async def test_what_is_no_profile_changes_nothing(gate: Front, body: bytes, status: int, code: str) -> None:
+    with_names(gate, profile="work")
+    found, answer = await choose(gate, body)
+    assert (found, answer["error"]["code"]) == (status, code)
+    async with gate.session.get(f"{gate.url}/api/profiles") as response:
+        assert (await response.json())["active"] == "work"
+
+
+async def test_upstream_knows_the_names_of_the_active_profile_and_no_selector(gate: Front) -> None:
+    with_names(gate, profile="work")
+    async with gate.session.get(f"{gate.url}/upstream/thing/health") as response:
+        assert response.status == 200 and response.headers["x-roost-model"] == MODEL
+    async with gate.session.get(f"{gate.url}/upstream/warm-one/health") as response:
+        assert response.status == 404

@@ -41,7 +41,15 @@ def test_settings_that_are_all_right_say_nothing() -> None:
             "ext": {"external": {"url": "https://api.x/v1", "api_key": "env:KEY"}, "engine": {"name": "external"}},
         },
         "roles": {"coding": {"requires": ["tools"], "filters": {"clamp": {"top_p": {"max": 1}}}}},
-        "residency": {"max_resident": 3, "pinned": ["org/a"], "preload": ["coding", "cmd"]},
+        "residency": {
+            "max_resident": 3,
+            "pinned": ["org/a"],
+            "preload": ["coding", "cmd"],
+            "groups": {"g": {"members": ["org/a", "cmd"], "swap": False}},
+        },
+        "selectors": {"s": {"strategy": "warm", "targets": ["org/a", "gpt-4"]}},
+        "profiles": {"p": {"pins": {"x": "s", "y": "", "gpt-4": "cmd"}}},
+        "profile": "p",
     }
     assert texts(settings, Facts(True, FACTS.models, FACTS.roles)) == ""
 
@@ -57,6 +65,35 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"gateway": {"allowed_hosts": ["http://a"]}}, 'error: gateway.allowed_hosts: "http://a" is not a host'),
     ({"residency": {"pinned": ["org/a"]}}, "warning: residency.pinned names 1 models"),
     ({"residency": {"preload": ["org/a"]}}, "warning: residency.preload names 1 models"),
+    (
+        {"residency": {"groups": {"g": {"members": ["org/a", "org/b"], "swap": False}}}},
+        "warning: residency.groups let up to 2 models be loaded together, and residency.max_resident is 1",
+    ),
+    (
+        {"residency": {"matrix": {"sets": {"s": "x & y & z"}, "vars": {"x": "org/a", "y": "org/b", "z": "q"}}}},
+        "warning: residency.matrix lets up to 3 models",
+    ),
+    (
+        {"residency": {"groups": {"g": {"members": ["org/aa"]}}}},
+        'residency.groups.g.members: no model is called "org/aa"',
+    ),
+    ({"residency": {"matrix": {"sets": {"s": "x"}}}}, 'warning: residency.matrix: no model is called "x"'),
+    (
+        {"residency": {"groups": {"g": {"members": ["org/a"]}, "h": {"members": ["org/a"]}}}},
+        'error: residency.groups.h.members: "org/a" is in group "g" already',
+    ),
+    ({"selectors": {"s": {"strategy": "warm", "targets": []}}}, "error: selectors.s.targets is empty"),
+    ({"selectors": {"org/a": {"strategy": "pin", "targets": ["org/b"]}}}, '"org/a" is the id of a model already'),
+    ({"selectors": {"coding": {"strategy": "pin", "targets": ["org/b"]}}}, '"coding" is a role already'),
+    ({"selectors": {"s": {"strategy": "pin", "targets": ["org/aa"]}}}, "warning: selectors.s.targets: no model"),
+    (
+        {"selectors": {n: {"strategy": "pin", "targets": [t]} for n, t in (("s", "t"), ("t", "org/a"))}},
+        'error: selectors.s.targets: "t" is a selector',
+    ),
+    ({"profiles": {"p": {"pins": {"org/a": "org/b"}}}}, 'warning: profiles.p.pins."org/a": this is the id of a model'),
+    ({"profiles": {"p": {"pins": {"coding": "org/b"}}}}, "warning: profiles.p.pins.coding: this is a role"),
+    ({"profiles": {"p": {"pins": {"x": "org/bb"}}}}, 'profiles.p.pins.x: no model is called "org/bb"'),
+    ({"profile": "p", "profiles": {"pp": {"pins": {}}}}, 'error: profile = "p": there is no such profile'),
     ({"residency": {"pinned": ["org/aa"]}}, 'no model is called "org/aa" | did you mean "org/a"?'),
     ({"residency": {"preload": ["codin"]}}, 'no role or model is called "codin" | did you mean "coding"?'),
     ({"engine": {"prefix_sharing": True}}, "error: [engine]: prefix_sharing shares the blocks of a paged cache"),

@@ -10,7 +10,7 @@ import pytest
 
 from roost.config.llama_swap.convert import import_config
 from roost.config.llama_swap.types import Imported
-from roost.config.settings import Settings
+from roost.config.settings import GroupSettings, ProfileSettings, SelectorSettings, Settings, Strategy
 from roost.errors import BadConfiguration
 
 ENVIRON = {"HOME": "/u", "MODELS": "/m dir", "TTL": "90", "PEER_KEY": "sk-peer", "CLIENT_KEY": "sk-client"}
@@ -156,15 +156,86 @@ def test_names_that_are_roles_are_kept_by_pointing_the_role_at_the_model() -> No
     assert tomllib.loads(found.toml)["models"]["b"]["aliases"] == ["x"]
 
 
-def test_groups_become_a_number_of_residents_and_pins() -> None:
-    models = ", ".join(f"{name}: {{{CMD}}}" for name in "abcde")
+def five_models(more: str) -> str:
+    return f"{more}\nmodels: {{{', '.join(f'{name}: {{{CMD}}}' for name in 'abcde')}}}"
+
+
+def test_groups_stay_groups_with_as_many_places_as_they_ever_fill() -> None:
     groups = (
         "big: {swap: false, members: [a, b]}, kept: {persistent: true, exclusive: false, swap: false, members: [c]}"
     )
     for text in (f"groups: {{{groups}}}", f"routing: {{router: {{use: group, settings: {{groups: {{{groups}}}}}}}}}"):
-        found = settings(f"{text}\nmodels: {{{models}}}").residency
-        assert (found.max_resident, found.pinned) == (3, ("c",))
-    assert "groups.big: roost counts residents" in warnings(f"groups: {{{groups}}}\nmodels: {{{models}}}")
+        found = settings(five_models(text)).residency
+        assert found.max_resident == 3 and found.pinned == ()
+        assert found.groups == {
+            "big": GroupSettings(members=("a", "b"), swap=False),
+            "kept": GroupSettings(members=("c",), swap=False, exclusive=False, persistent=True),
+        }
+    assert not warnings(five_models(f"groups: {{{groups}}}"))
+
+
+def test_a_group_or_a_priority_that_names_nobody_is_told_and_the_rest_is_taken_over() -> None:
+    top = "groups: {g: {members: [a, z]}, h: {members: [y]}, (default): {members: []}}"
+    found = settings(five_models(top)).residency
+    assert found.groups == {"g": GroupSettings(members=("a",))}
+    told = warnings(five_models(top))
+    assert 'groups.g.members: there is no model "z"' in told and 'groups.h.members: there is no model "y"' in told
+    top = "routing: {scheduler: {settings: {fifo: {priority: {z: 3, b: 2}}}}}"
+    assert settings(five_models(top)).models["b"].priority == 2
+    assert "fifo.priority.z: there is no such model" in warnings(five_models(top))
+
+
+def test_a_matrix_stays_a_matrix() -> None:
+    matrix = "matrix: {vars: {x: a, y: b}, evict_costs: {y: 5, c: 2}, sets: {one: (x | y) & c & d, two: +one & e}}"
+    for text in (matrix, f"routing: {{router: {{use: matrix, settings: {{{matrix}}}}}}}"):
+        found = settings(five_models(text)).residency
+        assert found.max_resident == 4 and found.matrix is not None
+        assert found.matrix.vars == {"x": "a", "y": "b"} and found.matrix.evict_costs == {"y": 5, "c": 2}
+        assert found.matrix.sets == {"one": "(x | y) & c & d", "two": "+one & e"}
+        assert not warnings(five_models(text))
+    unused = f"routing: {{router: {{settings: {{{matrix}}}}}}}"
+    assert "routing.router.settings.matrix: routing.router.use is not matrix" in warnings(five_models(unused))
+
+
+def test_preloaded_models_that_cannot_be_loaded_together_are_named() -> None:
+    top = "groups: {g: {swap: false, members: [a, b]}}\nhooks: {on_startup: {preload: [b, c, a]}}"
+    assert "hooks.on_startup.preload: c cannot be loaded beside those before it" in warnings(five_models(top))
+
+
+def test_selectors_and_profiles_are_taken_over() -> None:
+    top = """
+selectors:
+  warm-one: {strategy: warm, targets: [b, a, z], name: N, description: D, unlisted: true, metadata: {x: 1}}
+  many: {strategy: spillover, targets: [a, b], settings: {spillover: 4}}
+  old: {strategy: balance, targets: [a, b], balance: {spillover: 2}}
+  coding: {strategy: pin, targets: [c]}
+  nobody: {strategy: pin, targets: [z]}
+profiles:
+  work: {description: W, pins: {fast: warm-one, slow: c, off: ~, also-off: "", a: b, default: b, gone: z}}
+hooks: {on_startup: {profile: work}}
+"""
+    found = settings(five_models(top))
+    assert found.selectors == {
+        "warm-one": SelectorSettings(
+            strategy=Strategy.WARM, targets=("b", "a"), name="N", description="D", unlisted=True
+        ),
+        "many": SelectorSettings(strategy=Strategy.SPILLOVER, targets=("a", "b"), spillover=4),
+        "old": SelectorSettings(strategy=Strategy.SPILLOVER, targets=("a", "b"), spillover=2),
+    }
+    pins = {"fast": "warm-one", "slow": "c", "off": "", "also-off": ""}
+    assert found.profiles == {"work": ProfileSettings(description="W", pins=pins)} and found.profile == "work"
+    assert imported(five_models(top)).roles == {"coding": "c", "default": "a"}
+    told = warnings(five_models(top))
+    for line in (
+        'selectors.warm-one.targets: there is no model "z"',
+        "selectors.warm-one.metadata: ",
+        'selectors.coding: "coding" is a role',
+        "selectors.nobody: none of its targets",
+        'profiles.work.pins.a: "a" is the name of a model',
+        "profiles.work.pins.default: it is a role",
+        'profiles.work.pins.gone: there is no model "z"',
+    ):
+        assert line in told, line
 
 
 def test_priorities_go_to_their_models() -> None:
@@ -179,9 +250,18 @@ def test_peers_become_servers_that_run_elsewhere_and_keys_stay_references() -> N
     external = found.models["q/r"].external
     assert external and (external.url, external.api_key) == ("https://p.test/api", "env:PEER_KEY")
     assert found.models["q/r"].filters.strip == ("top_k",) and found.models["m"].command
-    assert '"m" is taken already' in warnings(text)
+    assert found.models["q/r"].aliases == ("p/q/r",)
+    assert '"m" is taken already; this one is called "p/m"' in warnings(text)
+    assert found.models["p/m"].external and found.models["p/m"].external.served_name == "m"
     literal = imported(f"{peers % 'sk-secret'}\nmodels: {{m: {{{CMD}}}}}")
     assert "sk-secret" not in literal.toml + "".join(literal.warnings) and "env:P_API_KEY" in literal.toml
+
+
+def test_a_name_that_two_peers_have_means_neither() -> None:
+    peers = "peers: {p: {proxy: 'http://p', models: [x]}, q: {proxy: 'http://q', models: [x, y]}}"
+    found = settings(f"{peers}\nmodels: {{m: {{{CMD}}}}}")
+    assert sorted(found.models) == ["m", "p/x", "q/x", "y"]
+    assert "left out" in warnings(f"peers: {{p: {{proxy: 'tailcat://x', models: [x]}}}}\nmodels: {{m: {{{CMD}}}}}")
 
 
 def test_keys_of_clients_are_handed_over_and_never_written() -> None:
@@ -194,9 +274,7 @@ def test_each_key_without_a_place_is_named() -> None:
     text = """
 startPort: 5800
 captureBuffer: 5
-matrix: {sets: {a: b}}
-selectors: {s: {}}
-profiles: {p: {pins: {a: b}}}
+tailcat: {allow: []}
 hooks: {on_startup: {preload: [], also: 1}, on_end: 2}
 unkown: 1
 models:
@@ -212,7 +290,7 @@ models:
 """
     found = warnings(text)
     for place in (
-        *("startPort", "captureBuffer", "matrix", "selectors", "profiles.p", "hooks.on_startup.also", "hooks.on_end"),
+        *("startPort", "captureBuffer", "tailcat", "hooks.on_startup.also", "hooks.on_end"),
         *("unkown", "models.m.metadata", "models.m.timeouts", "models.m.alias", "models.m.capabilities.sound"),
         *("models.m.filters.stripParm", "models.m.aliases[0].unlisted", "models.m.env.A"),
     ):
@@ -225,7 +303,7 @@ REFUSED = {
     "- a": "a mapping with the key",
     "models: {m: {cmd: ' '}}": "needs a command",
     'models: {m: {cmd: "a \'b"}}': "no closing quotation",
-    "models: {m: {cmd: serve}}": "uses ${PORT}, which the command does not",
+    'models: {m: {cmd: serve, proxy: "http://127.0.0.1:${PORT}"}}': "uses ${PORT}, which the command does not",
     'models: {m: {cmd: "s ${PORT} ${nope}"}}': "the macro ${nope} is not declared",
     'models: {m: {cmd: "s ${PORT} ${PID}"}}': "only known while",
     'models: {m: {cmd: "s ${env.NOPE}"}}': "the environment variable NOPE is not set",
@@ -243,11 +321,22 @@ REFUSED = {
     f"models: {{a: {{{CMD}, unlisted: maybe}}}}": "true or false",
     f"models: {{a: {{{CMD}, aliases: x}}}}": "a list is expected",
     f"groups: {{g: {{members: [a, a]}}}}\nmodels: {{a: {{{CMD}}}}}": 'in group "g" already',
-    f"groups: {{g: {{members: [z]}}}}\nmodels: {{a: {{{CMD}}}}}": 'no model "z"',
+    f"groups: {{g: {{members: [a]}}, h: {{members: [a]}}}}\nmodels: {{a: {{{CMD}}}}}": 'in group "g" already',
+    f"matrix: {{sets: {{s: a & z}}}}\nmodels: {{a: {{{CMD}}}}}": 'set "s": there is no model "z"',
+    f"matrix: {{vars: {{x: z}}, sets: {{s: a}}}}\nmodels: {{a: {{{CMD}}}}}": 'no model "z"',
+    f"matrix: {{evict_costs: {{z: 2}}, sets: {{s: a}}}}\nmodels: {{a: {{{CMD}}}}}": "no such model",
+    f"matrix: {{evict_costs: {{a: 0}}, sets: {{s: a}}}}\nmodels: {{a: {{{CMD}}}}}": "not a whole number from 1",
+    f"matrix: {{sets: {{s: +s}}}}\nmodels: {{a: {{{CMD}}}}}": "refers to itself",
+    f"matrix: {{}}\nmodels: {{a: {{{CMD}}}}}": "there are no sets",
+    f"selectors: {{s: {{targets: [a]}}}}\nmodels: {{a: {{{CMD}}}}}": "one of warm, pin, spillover",
+    f"selectors: {{a: {{strategy: pin, targets: [a]}}}}\nmodels: {{a: {{{CMD}}}}}": "the name of a model",
+    f"selectors: {{s: {{strategy: pin, targets: [s]}}}}\nmodels: {{a: {{{CMD}}}}}": "cannot choose another",
+    f"profiles: {{p: [a]}}\nmodels: {{a: {{{CMD}}}}}": "a mapping is expected",
+    f"profiles: {{p: {{}}}}\nmodels: {{a: {{{CMD}}}}}": "at least one pin",
+    f"hooks: {{on_startup: {{profile: p}}}}\nmodels: {{a: {{{CMD}}}}}": 'no profile "p"',
     f"groups: {{}}\nmatrix: {{}}\nmodels: {{a: {{{CMD}}}}}": "keep one of them",
     f"groups: {{}}\nrouting: {{router: {{use: group}}}}\nmodels: {{a: {{{CMD}}}}}": "keep one style",
     f"routing: {{scheduler: {{use: lifo}}}}\nmodels: {{a: {{{CMD}}}}}": "only fifo",
-    f"routing: {{scheduler: {{settings: {{fifo: {{priority: {{z: 1}}}}}}}}}}\nmodels: {{a: {{{CMD}}}}}": 'no model "z"',
     f"apiKeys: ['a b']\nmodels: {{a: {{{CMD}}}}}": "has a space",
     f"peers: {{p: {{proxy: p.test, models: [x]}}}}\nmodels: {{a: {{{CMD}}}}}": "a URL with http",
     f"peers: {{p: {{proxy: 'http://p'}}}}\nmodels: {{a: {{{CMD}}}}}": "needs models",

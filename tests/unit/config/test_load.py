@@ -150,3 +150,18 @@ def test_values_that_may_be_secret_are_never_shown() -> None:
     told = " ".join(problems(flags={"models": {"a": broken}}))
     assert "sk-1" not in told
     assert "hf-2" not in told
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (
+            '{"groups": {"g": {"members": ["a"]}, "h": {"members": ["a"]}}}',
+            'ROOST_RESIDENCY: residency.groups.h.members: "a" is in group "g" already',
+        ),
+        ('{"matrix": {"sets": {"s": "a &"}}}', 'ROOST_RESIDENCY: residency.matrix.sets: set "s": it ends where'),
+        ('{"groups": {"g": {}}, "matrix": {"sets": {"s": "a"}}}', "residency.matrix: there are groups too"),
+    ],
+)
+def test_groups_and_sets_that_mean_nothing_are_refused_at_their_place(value: str, sentence: str) -> None:
+    assert sentence in problems({"ROOST_RESIDENCY": value})[0]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.config.settings import ResidencySettings, RotationPolicy, RotationSettings
+from roost.config.settings import GroupSettings, ResidencySettings, RotationPolicy, RotationSettings
 from roost.registry.file import parse
 from roost.registry.reachability import Cause, RoleReach, Rotation, expected_residents, reachability, rotation_problems
 from roost.registry.types import Registry
@@ -68,6 +68,23 @@ def test_a_pinned_resident_keeps_the_others_out() -> None:
     found = reach(RotationPolicy.ALWAYS, RESIDENT, pinned=(RESIDENT,))
     assert found["coding"].cause is Cause.ROTATION
     assert "pinned" in (found["coding"].note or "")
+
+
+def test_a_group_that_a_newcomer_pushes_out_is_named_with_all_its_members() -> None:
+    other, third = sorted(IDS - {RESIDENT, NIX.roles["oss"]})[:2]
+    groups = {"small": GroupSettings(members=(RESIDENT, other), swap=False), "big": GroupSettings(members=(third,))}
+    residency = ResidencySettings(max_resident=3, groups=groups)
+
+    def rotation(policy: RotationPolicy, *residents: str) -> Rotation:
+        return Rotation.of(RotationSettings(policy=policy), residency, residents)
+
+    role = next(role for role, model in NIX.roles.items() if model == third)
+    for policy, cause in ((RotationPolicy.ALWAYS, Cause.SWAP), (RotationPolicy.NEVER, Cause.ROTATION)):
+        found = {r.role: r for r in reachability(NIX, rotation(policy, RESIDENT, other), IDS, "here")}
+        assert found[role].cause is cause
+        if cause is Cause.SWAP:
+            assert found[role].note == f"takes the place of {RESIDENT} and {other}"
+    assert expected_residents(NIX, residency.model_copy(update={"preload": (third, other)}), IDS) == (RESIDENT, other)
 
 
 def test_a_free_place_is_reached_whatever_the_policy() -> None:

@@ -7,7 +7,7 @@ import pytest
 from roost.config.settings import ModelSettings
 from roost.errors import ModelNotFound
 from roost.registry.resolve import aliases_of, all_roles, resolve
-from roost.registry.types import CHAT_ROLES, Registry, Resolution
+from roost.registry.types import CHAT_ROLES, Redirect, Registry, Resolution
 
 KNOWN = ("org/coder-30b", "org/small-4b", "org/embed", "odd@name")
 REGISTRY = Registry(
@@ -153,3 +153,62 @@ def test_all_roles_are_the_fixed_ones_and_the_users_own() -> None:
     roles = all_roles(REGISTRY)
     assert roles[:9] == (*CHAT_ROLES, "embedding", "rerank")
     assert set(roles[9:]) == {"review", "far", "gone", "odd"}
+
+
+def redirected(name: str) -> Resolution:
+    """With a profile whose pins come before a selector, and both before an alias."""
+    pins = {"fast": "gpt-4", "thing": "warm-one", "off": "", "lost-pin": "nobody", "coding": "org/embed"}
+    pins |= {"org/embed": "org/small-4b", "gpt-4": "org/coder-30b"}
+    selectors = {"warm-one": "org/embed", "thing": "org/small-4b", "bad": "warm-one", "org/small-4b": "org/embed"}
+    return resolve(
+        name,
+        REGISTRY,
+        known=KNOWN,
+        aliases={"gpt-4": "org/small-4b"},
+        local_node="here",
+        redirects=(
+            lambda one: Redirect(pins[one], "profile") if one in pins else None,
+            lambda one: Redirect(selectors[one], "warm") if one in selectors else None,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "via"),
+    [
+        ("warm-one", "org/embed", ("warm",)),
+        ("thing", "org/embed", ("profile", "warm")),
+        # The target of a pin is no pin itself: it means what it means without the profile.
+        ("fast", "org/small-4b", ("profile",)),
+        ("gpt-4", "org/coder-30b", ("profile",)),
+        ("fast@here", "org/small-4b", ("profile",)),
+    ],
+)
+def test_a_redirected_name_means_its_target_and_tells_the_way(name: str, model: str, via: tuple[str, ...]) -> None:
+    found = redirected(name)
+    assert (found.requested, found.model_id, found.via) == (name, model, via)
+
+
+def test_neither_an_id_nor_a_role_is_ever_redirected() -> None:
+    assert redirected("org/embed") == Resolution("org/embed", "org/embed", None, None)
+    assert redirected("org/small-4b").model_id == "org/small-4b"
+    assert redirected("coding").model_id == "org/coder-30b"
+
+
+def test_filters_of_an_alias_hold_when_a_redirect_comes_to_it() -> None:
+    assert redirected("fast").alias == "gpt-4"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("off", "the active profile makes this name mean nothing"),
+        ("lost-pin", "'lost-pin' means 'nobody' now (profile), which no node has"),
+        # A selector does not choose another one.
+        ("bad", "'bad' means 'warm-one' now (warm), which no node has"),
+    ],
+)
+def test_a_redirect_to_nobody_is_told_and_nothing_is_substituted(name: str, why: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        redirected(name)
+    assert why in caught.value.message and caught.value.param == "model"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.config.settings import RotationPolicy
+from roost.config.layout import Combined, Grouped
+from roost.config.settings import GroupSettings, MatrixSettings, RotationPolicy
 from roost.workers.lifecycle import OCCUPYING, State
-from roost.workers.residency import Kind, ModelView, Rules, plan, refusal
+from roost.workers.residency import Kind, ModelView, Rules, in_line, plan, refusal
 
 ALWAYS = Rules(policy=RotationPolicy.ALWAYS, min_residency_s=2.0, max_wait_s=15.0)
 IDLE = Rules(policy=RotationPolicy.IDLE, min_idle_s=60.0)
@@ -94,6 +95,79 @@ def test_the_most_urgent_candidate_starts_first() -> None:
 def test_two_places_hold_two_models() -> None:
     rules = Rules(policy=RotationPolicy.ALWAYS, max_resident=2)
     assert plan([resident(), wanted("b"), wanted("c", since=101.0)], rules, 101.0).start == ("b",)
+
+
+def test_who_waits_keeps_the_place_that_it_waits_for() -> None:
+    """`x` pushes everything out and waits for `a`; if `b` came in beside `a`, `x` would have to wait for it too."""
+    groups = {name: GroupSettings(members=(name,), exclusive=name == "x") for name in "abx"}
+    rules = replace(ALWAYS, layout=Grouped.of(groups), max_resident=3)
+    models = [resident(running=1), wanted("x", since=100.0), wanted("b", since=101.0)]
+    assert plan(models, rules, 105.0).start == ()
+    assert plan([models[0], models[2]], rules, 105.0).start == ("b",)
+    assert plan(models, rules, 115.0).drain == ("a",)
+
+
+def test_a_model_that_was_overtaken_for_too_long_is_next_and_the_plan_looks_again_then() -> None:
+    rules = replace(ALWAYS, max_wait_s=200.0, max_overtaken_s=120.0)
+    models = [resident(running=1), wanted("b", since=100.0), wanted("c", since=150.0, priority=-5)]
+    assert [view.model_id for view in in_line(models, rules, 160.0)] == ["c", "b"]
+    assert plan(models, rules, 160.0).wake_at == 220.0
+    assert [view.model_id for view in in_line(models, rules, 220.0)] == ["b", "c"]
+
+
+def test_a_batch_does_not_use_the_pause_between_two_requests() -> None:
+    models = [resident(last_active=100.0), wanted(since=90.0, batch=True)]
+    early = plan(models, ALWAYS, 100.5)
+    assert early.drain == () and early.wake_at == 102.0
+    assert plan(models, ALWAYS, 102.0).drain == ("a",)
+    assert plan([models[0], replace(models[1], batch=False)], ALWAYS, 100.5).drain == ("a",)
+
+
+def test_a_request_that_could_only_wait_for_ever_is_turned_away() -> None:
+    models = [resident(pinned=True), wanted()]
+    assert [stuck.model_id for stuck in plan(models, ALWAYS, 500.0).stuck] == ["b"]
+    for rules in (ALWAYS, IDLE):
+        refused = refusal("b", models[:1], rules, 500.0, home=False)
+        assert refused is not None and refused.stays and refused.resident == "a" and refused.retry_after_s is None
+
+
+def test_an_exclusive_newcomer_waits_for_all_that_it_pushes_out_and_they_go_together() -> None:
+    groups = {"small": GroupSettings(members=("a", "b"), swap=False), "big": GroupSettings(members=("x",))}
+    rules = replace(ALWAYS, layout=Grouped.of(groups), max_resident=3)
+    models = [resident("a"), resident("b", running=1), wanted("x", since=100.0)]
+    assert plan(models, rules, 101.0).drain == ()
+    assert set(plan(models, rules, 115.0).drain) == {"a", "b"}
+
+
+def test_a_persistent_group_is_left_alone_by_others_and_not_by_itself() -> None:
+    groups = {"kept": GroupSettings(members=("a", "b"), persistent=True, exclusive=False)}
+    rules = replace(ALWAYS, layout=Grouped.of(groups), max_resident=2)
+    assert plan([resident("a"), wanted("x")], rules, 500.0).start == ("x",)
+    assert plan([resident("a"), resident("x"), wanted("b")], rules, 500.0).drain == ("a",)
+    assert plan([resident("a"), resident("x"), wanted("y")], rules, 500.0).drain == ("x",)
+    alone = replace(rules, max_resident=1)
+    assert [stuck.resident for stuck in plan([resident("a"), wanted("x")], alone, 500.0).stuck] == ["a"]
+
+
+def test_of_the_combinations_the_one_that_costs_least_is_made_room_for() -> None:
+    matrix = MatrixSettings(sets={"one": "x & a", "two": "x & b & c"}, evict_costs={"a": 3})
+    rules = replace(ALWAYS, layout=Combined.of(matrix), max_resident=3)
+    there = [resident("a"), resident("b"), resident("c")]
+    assert plan([*there, wanted("x")], rules, 500.0).drain == ("b", "c")
+    costly = replace(rules, layout=Combined.of(matrix.model_copy(update={"evict_costs": {"b": 3}})))
+    assert plan([*there, wanted("x")], costly, 500.0).drain == ("a",)
+    pinned = [resident("a", pinned=True), *there[1:]]
+    assert plan([*pinned, wanted("x")], costly, 500.0).drain == ("b", "c")
+    assert set(plan([*there, wanted("z")], rules, 500.0).drain) == {"a", "b", "c"}
+
+
+def test_a_layout_holds_for_an_embedding_model_that_it_names_but_it_takes_no_place() -> None:
+    groups = {"all": GroupSettings(members=("a", "e"))}
+    rules = replace(ALWAYS, layout=Grouped.of(groups))
+    embedder = wanted("e", kind=Kind.AUXILIARY)
+    assert plan([resident("a"), embedder], rules, 500.0).drain == ("a",)
+    beside = replace(rules, layout=Grouped.of({"all": GroupSettings(members=("a", "e"), swap=False)}))
+    assert plan([resident("a"), embedder], beside, 500.0).start == ("e",)
 
 
 def test_never_refuses_for_good_and_names_the_resident() -> None:

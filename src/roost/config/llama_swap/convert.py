@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from roost.config.layout import together
 from roost.config.llama_swap import reasons
 from roost.config.llama_swap.macros import Macros
 from roost.config.llama_swap.model import Surroundings, convert_model
-from roost.config.llama_swap.places import groups_of, residency
+from roost.config.llama_swap.places import groups, layout_among, matrix, residency
+from roost.config.llama_swap.redirects import Known, Redirects, redirects
 from roost.config.llama_swap.toml_text import toml_text
 from roost.config.llama_swap.types import Imported, Notes, Table, refuse
 from roost.config.settings import Settings
@@ -61,9 +63,9 @@ class _Import:
     def run(self) -> Imported:
         models = self._models()
         self._prioritise(models)
-        document = self._document(models)
+        named = self._redirects(models)
+        document = self._document(models, named)
         keys = self._keys()
-        self._profiles()
         self._top.tell_the_rest(reasons.GLOBAL)
         _validate(document)
         return Imported(
@@ -85,11 +87,12 @@ class _Import:
             for alias in converted.aliases:
                 self._own(alias, model_id, entry.at("aliases"), table.values)
             found[model_id] = self._without_roles(model_id, converted.settings)
-        taken = {*found, *self._owner}
-        found |= peer_models(self._top.table("peers"), self._around.macros, taken)
-        if not found:
+        peers = peer_models(self._top.table("peers"), self._around.macros, {*found, *self._owner})
+        for model_id, settings in peers.items():
+            self._owner |= dict.fromkeys(settings.get("aliases", ()), model_id)
+        if not (found or peers):
             raise refuse("models", "there are none")
-        return found
+        return found | peers
 
     def _own(self, alias: str, model_id: str, place: str, models: Collection[str]) -> None:
         if alias in models:
@@ -111,23 +114,31 @@ class _Import:
 
     # What concerns several models.
 
-    def _document(self, models: _Models) -> dict[str, Any]:
-        preload = self._preload()
+    def _document(self, models: _Models, named: Redirects) -> dict[str, Any]:
+        profile, preload = self._at_start(named)
         self._roles.setdefault("default", preload[0] if preload else next(iter(models)))
         placed = self._residency(models)
         others = [model_id for model_id in preload if model_id != self._roles["default"]]
-        if len(others) >= placed.get("max_resident", 1):
-            self._top.notes.add(
-                "hooks.on_startup.preload", "only the first fit at once; raise residency.max_resident to load them all"
-            )
         placed |= {"preload": others} if others else {}
+        self._tell_who_is_left_out([self._roles["default"], *others], placed, models)
+        tables = {"selectors": named.selectors, "profiles": named.profiles}
         return {
+            **({"profile": profile} if profile else {}),
             "log": self._log(),
             "rotation": {"policy": "always"},
             "residency": placed,
             "engines": {"command": self._engine()},
+            **{key: table for key, table in tables.items() if table},
             "models": models,
         }
+
+    def _tell_who_is_left_out(self, wanted: list[str], placed: dict[str, Any], models: _Models) -> None:
+        places = placed.get("max_resident", 1)
+        fitting = together(wanted, layout_among(placed, models), lambda name: _is_counted(models[name]), places)
+        if left := [model_id for model_id in wanted if model_id not in fitting]:
+            self._top.notes.add(
+                "hooks.on_startup.preload", f"{', '.join(left)} cannot be loaded beside those before it, and is not"
+            )
 
     def _engine(self) -> dict[str, Any]:
         found: dict[str, Any] = {"max_sequences": _USUAL_CONCURRENCY}
@@ -143,9 +154,13 @@ class _Import:
             self._top.notes.add("logLevel", f'"{level}" is not a level; info is used')
         return {"level": _LEVELS[level]} if _LEVELS.get(level, "info") != "info" else {}
 
-    def _preload(self) -> list[str]:
+    def _at_start(self, named: Redirects) -> tuple[str, list[str]]:
+        """The active profile, and the models to load."""
         hook = self._top.table("hooks")
         start = hook.table("on_startup")
+        profile = start.text("profile")
+        if profile and profile not in named.profiles:
+            raise refuse(start.at("profile"), f'there is no profile "{profile}"')
         found = []
         for name in start.texts("preload"):
             if real := self._real(name.strip()):
@@ -154,38 +169,41 @@ class _Import:
                 start.notes.add(start.at("preload"), f'there is no model "{name}", so it is not loaded at start')
         start.tell_the_rest({})
         hook.tell_the_rest({})
-        return list(dict.fromkeys(found))
+        return profile, list(dict.fromkeys(found))
 
     def _residency(self, models: _Models) -> dict[str, Any]:
-        table = self._groups()
         local = self._top.table("models").values
-        groups = groups_of(table, local)
-        grouped = {member for group in groups for member in group.members}
-        beside = [name for name in local if set(models[name]["capabilities"]) in ({"embedding"}, {"rerank"})]
+        placed = self._placed(local)
+        layout = layout_among(placed, local)
+        beside = [name for name in local if not _is_counted(models[name]) and not layout.names(name)]
         if beside:
-            table.notes.add(
+            self._top.notes.add(
                 ", ".join(f"models.{name}" for name in beside),
                 "served beside the chat model, which it neither evicts nor waits for, because of its command's flags",
             )
-        return residency(groups, beside, bool(set(local) - grouped - set(beside)), table)
+        return residency(placed, lambda name: _is_counted(models[name]), local)
 
-    def _groups(self) -> Table:
-        """The top level's groups, or those of `routing.router`; both styles at once are refused."""
-        routing = self._top.table("routing")
-        router = routing.table("router")
+    def _placed(self, local: Collection[str]) -> dict[str, Any]:
+        """The top level's groups or matrix, or those of `routing.router`; both styles at once are refused."""
+        top, router = self._top, self._top.table("routing").table("router")
         settings = router.table("settings")
-        old = self._top.has("groups") or self._top.has("matrix")
+        old = top.has("groups") or top.has("matrix")
         if old and (router.has("use") or settings.values):
             raise refuse("routing.router", "the file has `groups` or `matrix` at its top level too; keep one style")
-        use = router.text("use", "group")
+        if top.has("groups") and top.has("matrix"):
+            raise refuse("matrix", "the file has groups too; keep one of them")
+        use = "matrix" if top.has("matrix") else router.text("use", "group")
         if use not in ("group", "matrix"):
             raise refuse(router.at("use"), "group or matrix is expected")
-        groups = self._top.table("groups") if old else settings.table("groups")
-        if self._top.has("groups") and self._top.has("matrix"):
-            raise refuse("matrix", "the file has groups too; keep one of them")
-        settings.tell_the_rest({"matrix": reasons.GLOBAL["matrix"]})
+        where = top if old else settings
+        found: dict[str, Any] = {}
+        if use == "matrix":
+            found["matrix"] = matrix(where.table("matrix"), local)
+        elif declared := groups(where.table("groups"), local):
+            found["groups"] = declared
+        settings.tell_the_rest(reasons.ROUTER)
         router.tell_the_rest({})
-        return Table("groups", {}, self._top.notes) if use == "matrix" else groups
+        return found
 
     def _prioritise(self, models: _Models) -> None:
         routing = self._top.table("routing")
@@ -195,9 +213,10 @@ class _Import:
         priorities = fifo.table("priority")
         for name in priorities.values:
             real = self._real(name)
+            priority = priorities.whole(name, 0, least=-1_000)
             if real is None:
-                raise refuse(priorities.place, f'there is no model "{name}"')
-            if priority := priorities.whole(name, 0, least=-1_000):
+                priorities.notes.add(priorities.at(name), "there is no such model, so it was left out")
+            elif priority:
                 models[real]["priority"] = priority
         fifo.tell_the_rest({})
         settings.tell_the_rest({})
@@ -215,12 +234,16 @@ class _Import:
             raise refuse("apiKeys", "a key is empty or has a space in it")
         return tuple(dict.fromkeys(found))
 
-    def _profiles(self) -> None:
-        for name, entry in self._top.table("profiles").each():
-            pins = ", ".join(entry.table("pins").values) or "nothing"
-            entry.notes.add(
-                entry.place, f'roost has no profiles ("{name}" renames {pins}); use roles: roost use ROLE ID'
-            )
+    def _redirects(self, models: _Models) -> Redirects:
+        known = Known(models, self._owner, self._reserved)
+        found = redirects(self._top.table("selectors"), self._top.table("profiles"), known)
+        self._roles |= {role: model_id for role, model_id in found.roles.items() if role not in self._roles}
+        return found
+
+
+def _is_counted(model: Mapping[str, Any]) -> bool:
+    """Whether it takes a place: embedding and rerank servers, and those that run elsewhere, take none."""
+    return "external" not in model and set(model["capabilities"]) not in ({"embedding"}, {"rerank"})
 
 
 def _validate(document: Mapping[str, Any]) -> None:

@@ -132,7 +132,9 @@ def _proxy(table: Table, words: list[str], macros: Macros) -> str:
     proxy = macros.text(table.text("proxy", _DEFAULT_PROXY), place)
     check_all_known(place, proxy, _AT_START)
     if "${PORT}" in proxy and not any("${PORT}" in word for word in words):
-        raise refuse(place, "it uses ${PORT}, which the command does not; set proxy to the server's address")
+        if table.has("proxy"):
+            raise refuse(place, "it uses ${PORT}, which the command does not; set proxy to the server's address")
+        table.notes.add(place, "the command does not use ${PORT}, so nobody knows where it listens; set command.proxy")
     return proxy
 
 
@@ -141,8 +143,10 @@ def _abilities(table: Table, words: list[str], macros: Macros) -> dict[str, Any]
     entry = Table(place, macros.value(table.raw("capabilities"), place), table.notes)
     inputs, outputs = entry.texts("in"), entry.texts("out")
     tools, context = entry.flag("tools", False), entry.whole("context", 0)
-    entry.tell_the_rest({})
-    found: dict[str, Any] = {"capabilities": _capabilities(words, inputs, outputs, tools, bool(entry.values))}
+    only_ranks = entry.flag("reranker", False) and not outputs
+    entry.tell_the_rest(reasons.CAPABILITIES)
+    able = ["rerank"] if only_ranks else _capabilities(words, inputs, outputs, tools, bool(entry.values))
+    found: dict[str, Any] = {"capabilities": able}
     return found | ({"context_length": context} if context else {})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -17,21 +18,31 @@ _ANYTHING = ("chat", "completion", "embedding", "rerank", "tools", "vision")
 
 
 def peer_models(table: Table, macros: Macros, taken: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Each model of each peer; a name that is taken already is told and left out, as a local model wins."""
+    """Each model of each peer. It is always called PEER/MODEL; by its own name too if nobody else is called so."""
+    peers = [(name, entry, settings) for name, entry in table.each() if (settings := _settings(name, entry, macros))]
+    offered = Counter(model_id for _, entry, _ in peers for model_id in set(entry.texts("models")))
     found: dict[str, dict[str, Any]] = {}
-    for name, entry in table.each():
-        settings = _settings(name, entry, macros)
-        for model_id in entry.texts("models"):
-            if model_id in taken or model_id in found:
-                entry.notes.add(entry.at("models"), f'"{model_id}" is taken already, and the other one wins')
+    for name, entry, settings in peers:
+        for model_id in dict.fromkeys(entry.texts("models")):
+            full_name = f"{name}/{model_id}"
+            if full_name in taken:
+                entry.notes.add(entry.at("models"), f'"{full_name}" is taken already, and the other one wins')
+            elif model_id in taken or offered[model_id] > 1:
+                whose = "is taken already" if model_id in taken else "is a model of several peers"
+                entry.notes.add(entry.at("models"), f'"{model_id}" {whose}; this one is called "{full_name}"')
+                found[full_name] = settings | {"external": settings["external"] | {"served_name": model_id}}
             else:
-                found[model_id] = settings
+                found[model_id] = settings | {"aliases": [full_name]}
         entry.tell_the_rest(reasons.PEER)
     return found
 
 
-def _settings(name: str, entry: Table, macros: Macros) -> dict[str, Any]:
+def _settings(name: str, entry: Table, macros: Macros) -> dict[str, Any] | None:
+    """What all models of a peer have in common; None for one that cannot be reached from here, which is told."""
     url = macros.text(entry.text("proxy"), entry.at("proxy"))
+    if url.startswith("tailcat://"):
+        entry.notes.add(entry.at("proxy"), "roost does not speak Tailcat, so this peer was left out")
+        return None
     if not re.match(r"https?://.", url):
         raise refuse(entry.at("proxy"), "a URL with http:// or https:// is expected")
     if not entry.texts("models"):

@@ -16,15 +16,19 @@ GLOBAL = {
     "sendLoadingState": "roost tells the phase in SSE comments, never in the text of an answer",
     "includeAliasesInList": "GET /v1/models lists roles and models",
     "upstream": "static files of a model that is not loaded are 409, by a list of endings that is fixed",
-    "selectors": 'a name means exactly one model; point roles at models with "roost use ROLE ID"',
-    "matrix": "roost counts residents: set residency.max_resident and residency.pinned by hand",
+    "tailcat": "roost is reached over HTTP; other machines need keys and TLS",
 }
+#: Of a router that is not in use.
+ROUTER = {"groups": "routing.router.use is matrix, so they mean nothing", "matrix": "routing.router.use is not matrix"}
+SELECTOR = {"metadata": "GET /v1/models has no free fields"}
 MODEL = {
     "unloadTimeout": GLOBAL["unloadTimeout"],
     "metadata": "GET /v1/models has no free fields",
     "sendLoadingState": GLOBAL["sendLoadingState"],
     "timeouts": "roost ends a request only when its worker shows no sign of work (engine.stall_s)",
     "healthCheckTimeout": "llama-swap takes it from the top level; set it there",
+    "compat": "a connection that is upgraded to a websocket is not relayed",
 }
+CAPABILITIES = {"disableAuto": "roost asks no server what it can do; what is declared is what counts"}
 PEER = {"timeouts": MODEL["timeouts"]}
 SCHEDULER = {"use": "roost swaps fairly, whatever scheduler is named"}

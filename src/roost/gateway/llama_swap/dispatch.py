@@ -19,7 +19,7 @@ from roost.gateway.document import parse_object
 from roost.gateway.exchange import shown_name
 from roost.gateway.fields import check_bounds, check_denied
 from roost.gateway.filters import filtered
-from roost.gateway.inference import refuse_when_draining, requested_name, route
+from roost.gateway.inference import refuse_when_draining, request_class, requested_name, route
 from roost.gateway.llama_swap.multipart import boundary_of, find_field, spliced
 from roost.gateway.splice import apply
 from roost.gateway.upstream import relay_through
@@ -73,7 +73,7 @@ def _json(call: Call, raw: bytes, settings: Settings) -> Sent:
     check_denied(document.values, settings.gateway.allow_fields)
     check_bounds(document.values)
     name = requested_name(document.values, settings)
-    policy = call.gateway.settled().policy(call.gateway.resolve(name))
+    policy = call.gateway.settled().policy(call.resolve(name))
     changes = filtered(document.values, policy, "n_predict", _generates(call)).changes
     return Sent(name, lambda served: apply(document, {**changes, "model": served}), lambda _: call.request.raw_path)
 
@@ -93,10 +93,11 @@ def _form(call: Call, raw: bytes) -> Sent:
 async def _relay(call: Call, sent: Sent, size_bytes: int) -> web.StreamResponse:
     gateway, exchange = call.gateway, call.exchange
     exchange.requested = shown_name(sent.name)
-    resolution = exchange.resolution = gateway.resolve(sent.name)
+    resolution = exchange.resolution = call.resolve(sent.name)
     spec = gateway.spec(resolution)
     wait = gateway.deps.settings().load.wait
-    ticket = gateway.deps.pool.enter(spec.id, Entry(exchange.request_id, prompt_bytes=size_bytes, wait_for_load=wait))
+    entry = Entry(exchange.request_id, request_class(call), prompt_bytes=size_bytes, wait_for_load=wait)
+    ticket = gateway.deps.pool.enter(spec.id, entry)
     try:
         route(call, resolution, ticket)
         worker: ReadyWorker = await ticket.worker()

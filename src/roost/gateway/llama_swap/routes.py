@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Route
-from roost.gateway.llama_swap import logs, management
+from roost.gateway.llama_swap import logs, management, profiles
 from roost.gateway.llama_swap.dispatch import dispatch_body, dispatch_query
 
 _USE, _MANAGE = Scope.USE, Scope.MANAGE
@@ -29,6 +29,9 @@ LLAMA_SWAP_ROUTES: tuple[Route, ...] = (
     Route("GET", "/unload", _MANAGE, management.unload_all_by_get, Body.NONE, "Stop every worker."),
     Route("POST", "/api/models/unload", _MANAGE, management.unload_all, Body.NONE, "Stop every worker."),
     Route("POST", "/api/models/unload/{name:.+}", _MANAGE, management.unload_one, Body.NONE, "Stop a model's worker."),
+    Route("GET", "/api/profiles", _USE, profiles.list_profiles, Body.NONE, "Profiles, and the active one."),
+    # A page cannot send a PUT without asking first, whatever its type: scripts need not name one.
+    Route("PUT", "/api/profiles/active", _MANAGE, profiles.choose_profile, Body.ANY, "Choose a profile, or none."),
     Route("GET", "/logs", _MANAGE, logs.history, Body.NONE, "The end of roost's own log."),
     Route("GET", "/logs/stream", _MANAGE, logs.stream, Body.NONE, "All logs as they are written."),
     Route("GET", "/logs/stream/{log:.+}", _MANAGE, logs.stream, Body.NONE, "One of them: proxy, upstream, a model."),

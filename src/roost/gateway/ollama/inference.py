@@ -146,7 +146,7 @@ async def _serve(
 
 def _spec(call: Call, name: str) -> ModelSpec:
     call.exchange.requested = shown_name(name)
-    resolution = call.exchange.resolution = call.gateway.resolve(name)
+    resolution = call.exchange.resolution = call.resolve(name)
     return call.gateway.spec(resolution)
 
 

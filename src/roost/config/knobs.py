@@ -1,0 +1,86 @@
+"""The tuning of engines as one frozen value; a part of the settings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from roost.config.section import Section
+
+
+class Knobs(Section):
+    """Tuning of an engine. `[engine]` holds for all, `[engines.NAME]` for one engine, `[models."ID".engine]` for one
+    model; the narrower wins field by field. A knob that the chosen engine cannot honour is an error naming it."""
+
+    name: str = Field(
+        "auto",
+        description="Engine: auto, llama.cpp, mlx-lm, vllm-mlx, external or command. auto takes an installed MLX "
+        "engine on Apple Silicon for safetensors, else llama.cpp.",
+    )
+    context: int | None = Field(
+        None,
+        ge=256,
+        description="Context window in tokens of one request; unset: the trained one, at most 32768, because KV is "
+        "reserved for the whole of it.",
+    )
+    max_sequences: int = Field(4, ge=1, le=256, description="Requests generated at once; the only concurrency setting.")
+    generation_cap: int | None = Field(
+        None, ge=1, description="Most tokens a reply may have: a model that never stops must not hold the machine."
+    )
+    frequency_penalty: float | None = Field(
+        None, ge=-2, le=2, description="Used when a request sets none; a light one (0.1) ends repetition loops."
+    )
+    presence_penalty: float | None = Field(None, ge=-2, le=2, description="Used when a request sets none.")
+    prefix_cache: bool = Field(True, description="Reuse the KV of a common prefix between turns.")
+    prefix_cache_mb: int = Field(
+        512, ge=0, description="Memory reserved for cached prefixes: small and fixed, engines' defaults grow unbounded."
+    )
+    resume: bool = Field(
+        True,
+        description="Keep the caches of this model's conversations on disk while it is not loaded (llama.cpp, "
+        "vllm-mlx); `resume.enabled` turns it off for all.",
+    )
+    kv_cache_type: Literal["auto", "f16", "bf16", "q8_0", "q4_0"] = Field(
+        "auto", description="Element type of the KV cache; quantized saves memory and costs quality."
+    )
+    paged_cache: bool | None = Field(None, description="Paged KV blocks (vllm-mlx); block sharing needs it.")
+    prefix_sharing: bool | None = Field(
+        None, description="Share prefix blocks between running requests (vllm-mlx); needs paged_cache."
+    )
+    continuous_batching: bool = Field(True, description="Let requests join a running batch; off: one after another.")
+    gpu_memory_share: float | None = Field(
+        None, gt=0, le=1, description="Share of GPU memory that the engine may take (vllm-mlx)."
+    )
+    gpu_layers: int | None = Field(None, ge=0, description="Layers on the GPU (llama.cpp); unset: all that fit.")
+    threads: int | None = Field(None, ge=1, description="CPU threads (llama.cpp); unset: the physical cores.")
+    prefill_batch: int | None = Field(
+        None, ge=32, description="Prompt tokens computed in one step; smaller steps make a cancel finer."
+    )
+    completion_batch: int | None = Field(None, ge=1, description="Sequences decoded in one step (mlx-lm).")
+    chunked_prefill: bool | None = Field(
+        None, description="Interleave prefill chunks with decoding (vllm-mlx): long prompts do not stall others."
+    )
+    chat_template_args: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the chat template, such as enable_thinking."
+    )
+    tool_parser: str | None = Field(None, description="Tool-call parser; unset: by the chat template's family.")
+    reasoning_parser: str | None = Field(None, description="Reasoning parser; unset: by the chat template's family.")
+    speculative_decoding: bool = Field(False, description="Off: a draft model costs memory; measure before turning on.")
+    draft_model: str | None = Field(None, description="Draft model's id for speculative decoding.")
+    load_deadline_s: float = Field(
+        120.0, gt=0, description="A load that shows no sign of life (CPU, memory, output) for so long has failed."
+    )
+    idle_ttl_s: float = Field(0.0, ge=0, description="Unload after so long without a request; 0: never.")
+    stall_s: float = Field(
+        30.0,
+        gt=0,
+        description="A stream without a token for so long is stalled; the first token "
+        "gets more, in proportion to the prompt.",
+    )
+    process_priority: Literal["normal", "high"] = Field(
+        "normal", description="Scheduling of the worker; never background: that costs an order of magnitude."
+    )
+    engine_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The engine's own log.")
+    env: dict[str, str] = Field(default_factory=dict, description="Environment added to the worker's clean one.")
+    extra_args: tuple[str, ...] = Field((), description="Flags appended to the engine's; roost's own are refused.")
