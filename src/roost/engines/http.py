@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,8 @@ from roost.errors import UpstreamCrashed, UpstreamStalled
 HEALTH_TIMEOUT_S = 1.0
 #: Connecting to a local socket is instant; a remote endpoint gets a few round trips.
 CONNECT_TIMEOUT_S = 5.0
+#: A server elsewhere that takes no connection in this time is not there; looking up its name counts.
+REACH_TIMEOUT_S = 3.0
 #: llama.cpp's server closes an idle connection after 5 s; a request sent in that moment would be lost.
 KEEPALIVE_S = 2.0
 #: The longest answer to a question of ours that is kept; the embedding of a long vector is the largest.
@@ -36,7 +40,29 @@ class OnlyOrigin(aiohttp.TCPConnector):
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
         if req.url.origin() != self._origin:
             raise aiohttp.ClientConnectionError(f"this session reaches {self._origin} only, not {req.url.origin()}")
-        return await super().connect(req, traces, timeout)
+        try:
+            # Whatever the caller's timeout says: it knows no more of this server than that it is a worker.
+            async with asyncio.timeout(REACH_TIMEOUT_S):
+                return await super().connect(req, traces, timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection within {REACH_TIMEOUT_S:g} s") from error
+
+
+def why_unreachable(error: BaseException) -> str | None:
+    """Why no connection came about; None when there was one, whatever happened to it then."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within {REACH_TIMEOUT_S:g} s"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name is not known"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate is refused ({error.certificate_error})"
+        case aiohttp.ClientConnectorSSLError():
+            return f"it speaks no TLS that this machine does ({error.os_error})"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            return (os.strerror(number) if number else str(error.os_error)).lower()
+    return None
 
 
 def base_url(endpoint: Endpoint) -> str:

@@ -128,6 +128,7 @@ async def relay_through(call: Call, ticket: Ticket, worker: ReadyWorker, path: s
             allow_redirects=False,
         )
     except BROKEN as error:
+        await ticket.settled(error)
         raise _lost(call, ticket, started=False) from error
     try:
         headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}

@@ -13,6 +13,7 @@ from roost.errors import (
     ConcurrencyLimit,
     InternalError,
     ModelLoading,
+    NodeUnreachable,
     Refused,
     RoostError,
     ShuttingDown,
@@ -93,6 +94,8 @@ def lost(why: str, draining: bool, started: bool, model_id: str) -> RoostError:
         return WorkerOutOfMemory(f"the worker of {model_id} ran out of memory{reason}")
     if started:
         return UpstreamDisconnected(f"the worker of {model_id} went away in mid-answer{reason}")
+    if why.startswith("cannot reach"):
+        return NodeUnreachable(why, retry_after_s=2)
     return UpstreamCrashed(f"the worker of {model_id} went away before it answered{reason}", retry_after_s=1)
 
 

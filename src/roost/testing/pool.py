@@ -95,6 +95,9 @@ class FakeTicket:
         self._url = self._worker.second_url
         return True
 
+    async def settled(self, error: Exception) -> None:
+        self.failures.append(error)
+
     def why_lost(self) -> str:
         return self._worker.why_lost
 

@@ -78,8 +78,13 @@ class Ticket(Protocol):
         False: answer the error. Called at most once a request."""
         ...
 
+    async def settled(self, error: Exception) -> None:
+        """The upstream broke, and nothing is to be tried again: returns once `why_lost` knows the reason."""
+        ...
+
     def why_lost(self) -> str:
-        """Why the worker went away in mid-request, for the log and the error: exit code, stalled, stopped."""
+        """Why the worker went away in mid-request, for the log and the error: exit code, stalled, stopped, or a whole
+        sentence that begins with "cannot reach"."""
         ...
 
     def leave(self) -> None:
