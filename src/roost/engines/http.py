@@ -7,11 +7,15 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
 from aiohttp.tracing import Trace
 from yarl import URL
 
@@ -26,8 +30,29 @@ CONNECT_TIMEOUT_S = 5.0
 REACH_TIMEOUT_S = 3.0
 #: llama.cpp's server closes an idle connection after 5 s; a request sent in that moment would be lost.
 KEEPALIVE_S = 2.0
+#: Interim answers (1xx) before the real one; a server that tells of its progress sends far fewer.
+MOST_INTERIM = 1000
 #: The longest answer to a question of ours that is kept; the embedding of a long vector is the largest.
 MAX_ANSWER_BYTES = 4 * 2**20
+
+
+class WorkerProtocol(ResponseHandler):
+    """One connection to a worker. aiohttp passes over interim answers, however many there are, and no timeout of its
+    own ends that: here a flood of them breaks the connection."""
+
+    _interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+        if not 100 <= data[0].code < 200:
+            self._interim = 0
+        elif self._interim == MOST_INTERIM:
+            self.set_exception(HttpProcessingError(code=502, message="interim answers without an end"))
+            if self.transport is not None:
+                self.transport.abort()
+            return
+        else:
+            self._interim += 1
+        super().feed_data(data, size)
 
 
 class OnlyOrigin(aiohttp.TCPConnector):
@@ -97,8 +122,14 @@ def worker_http(endpoint: Endpoint) -> WorkerHttp:
 
 def _connector(endpoint: Endpoint, base: str) -> aiohttp.BaseConnector:
     if isinstance(endpoint, UnixEndpoint):
-        return aiohttp.UnixConnector(path=str(endpoint.path), limit=0, keepalive_timeout=KEEPALIVE_S)
-    return OnlyOrigin(URL(base).origin())
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(
+            path=str(endpoint.path), limit=0, keepalive_timeout=KEEPALIVE_S
+        )
+    else:
+        connector = OnlyOrigin(URL(base).origin())
+    # aiohttp has no public place for it; a test floods a real connection.
+    connector._factory = partial(WorkerProtocol, asyncio.get_running_loop())  # type: ignore[assignment]
+    return connector
 
 
 def _authorization(endpoint: Endpoint) -> dict[str, str]:

@@ -99,6 +99,14 @@ def lost(why: str, draining: bool, started: bool, model_id: str) -> RoostError:
     return UpstreamCrashed(f"the worker of {model_id} went away before it answered{reason}", retry_after_s=1)
 
 
+def chatter(model_id: str) -> RoostError:
+    """An engine that keeps a stream open with comments."""
+    return UpstreamStalled(
+        f"{model_id} made no progress: its engine sent comments, and no token for longer than a first one may take; "
+        "the request was ended (engine.stall_s)"
+    )
+
+
 def _error_object(body: bytes) -> Mapping[str, Any]:
     """The engine's error, whatever its shape; empty when there is none to be read."""
     try:

@@ -42,6 +42,8 @@ class FakeWorker:
     refusal: RoostError | None = None
     #: Where a request goes after `failed`; None: no retry.
     second_url: str | None = None
+    #: What `overdue` says.
+    overdue: bool = False
     #: What `why_lost` says.
     why_lost: str = ""
     log_path: str | None = None
@@ -87,6 +89,9 @@ class FakeTicket:
     def beat(self, tokens: int = 1) -> None:
         self.beats += 1
         self.tokens += tokens
+
+    def overdue(self) -> bool:
+        return self._worker.overdue
 
     async def failed(self, error: Exception) -> bool:
         self.failures.append(error)

@@ -86,7 +86,7 @@ class WorkerRun:
         self._asked_to_stop = False
         self._wedged = False
         state = order.engine.availability()
-        self._version = state.version if isinstance(state, Available) else None
+        self.engine_version = state.version if isinstance(state, Available) else None
 
     # What the supervisor may do to it.
 
@@ -108,8 +108,9 @@ class WorkerRun:
         return self._process.pid if self._process else None
 
     @property
-    def engine_version(self) -> str | None:
-        return self._version
+    def supervised(self) -> bool:
+        """Whether it is a process of ours."""
+        return self._process is not None
 
     @property
     def wedged(self) -> bool:

@@ -27,6 +27,7 @@ from roost.workers.station import Place, Station
 from roost.workers.tickets import RequestTicket
 from roost.workers.types import Entry, Phase, Progress, WorkerView
 from roost.workers.views import worker_view
+from roost.workers.wedge import talk_deadline_s
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +127,15 @@ class Supervisor(Floor):
         station.waiting.appendleft(place)
         self._replan()
         return True
+
+    def overdue(self, station: Station, place: Place) -> bool:
+        """Whether what the worker sends for this request has held no token for too long."""
+        if place.run is None:
+            return False
+        knobs, last = place.run.order.knobs, place.sent_at if place.last_beat is None else place.last_beat
+        prompt_bytes = sum(other.entry.prompt_bytes for other in station.running)
+        may_load_s = 0.0 if place.run.supervised else knobs.load_deadline_s
+        return self.now() - last > talk_deadline_s(prompt_bytes, knobs.stall_s, may_load_s)
 
     def progress_of(self, station: Station, place: Place) -> Progress:
         if place in station.running:

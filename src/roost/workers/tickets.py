@@ -20,6 +20,8 @@ class Reception(Protocol):
 
     async def retry(self, station: Station, place: Place, error: Exception) -> bool: ...
 
+    def overdue(self, station: Station, place: Place) -> bool: ...
+
     def leave(self, station: Station, place: Place) -> None: ...
 
 
@@ -39,6 +41,9 @@ class RequestTicket:
 
     def beat(self, tokens: int = 1) -> None:
         self._place.last_beat = self._pool.now()
+
+    def overdue(self) -> bool:
+        return self._pool.overdue(self._station, self._place)
 
     async def failed(self, error: Exception) -> bool:
         return await self._pool.retry(self._station, self._place, error)

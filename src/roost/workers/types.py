@@ -70,7 +70,13 @@ class Ticket(Protocol):
         ...
 
     def beat(self, tokens: int = 1) -> None:
-        """Generation made progress: feeds the wedge watch. Cheap; call it for each upstream chunk."""
+        """Generation made progress: feeds the wedge watch. Cheap; call it for each upstream chunk that holds a token.
+        With 0: it did not, but not for the worker's fault."""
+        ...
+
+    def overdue(self) -> bool:
+        """The worker sends, and has sent no token for longer than a first one may take. Ask it for what is no token:
+        such an engine is neither silent nor idle, and nobody else would end the request."""
         ...
 
     async def failed(self, error: Exception) -> bool:
