@@ -95,7 +95,7 @@ class RequestStatistics(Shape):
 class StatusReport(Shape):
     version: str
     endpoint: str
-    #: open-loopback, keys, keys+tls
+    #: open-loopback, keys, keys+tls; shut: a key is needed and there is none
     auth: str
     pid: int
     started_at: float

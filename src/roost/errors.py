@@ -11,7 +11,8 @@ RoostError
 ├── ServerError 500           InternalError
 ├── BadGateway 502            UpstreamCrashed, UpstreamDisconnected
 ├── Unavailable 503           ModelLoading, ModelLoadingTimeout, ModelNotResident, ModelUnavailable, WorkerFailed,
-│                             WorkerOutOfMemory, InsufficientMemory, ShuttingDown, StorageFull, TooManyConnections
+│                             WorkerOutOfMemory, NodeUnreachable, InsufficientMemory, ShuttingDown, StorageFull,
+│                             TooManyConnections
 ├── GatewayTimeout 504        UpstreamStalled
 └── BadConfiguration 503      with its problems; the CLI exits with 78
 
@@ -212,6 +213,12 @@ class WorkerFailed(Unavailable):
 class WorkerOutOfMemory(Unavailable):
     code = "worker_out_of_memory"
     should_retry_default = False
+
+
+class NodeUnreachable(Unavailable):
+    """Nobody answers at the address of a server that roost does not run itself; it is tried again by itself."""
+
+    code = "node_unreachable"
 
 
 class InsufficientMemory(Unavailable):

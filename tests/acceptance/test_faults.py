@@ -85,6 +85,29 @@ def test_a_worker_held_by_sigstop_is_noticed_replaced_and_said(stand_in: MakeRoo
     assert ask(roost).status_code == 200
 
 
+def test_an_engine_that_only_comments_is_stalled_and_its_other_requests_go_on(stand_in: MakeRoost) -> None:
+    roost = stand_in("[engine]\nstall_s = 2\n").start()
+    pid = worker_pid(roost)
+    body = {"model": "a", "stream": True, "messages": [], "x_stand_in": {"chatter": True}}
+    with (
+        httpx.Client(timeout=30) as client,
+        client.stream("POST", f"{roost.url}/v1/chat/completions", json=body) as all,
+    ):
+        assert ask(roost).status_code == 200
+        last = [line for line in all.iter_lines() if line.startswith("data: ")]
+    assert json.loads(last[-1].removeprefix("data: "))["error"]["code"] == "upstream_stalled"
+    assert worker_pid(roost) == pid, "it answers others: nobody is killed"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_engine_that_answers_nothing_but_interim_answers_is_told_at_once(stand_in: MakeRoost, stream: bool) -> None:
+    roost = stand_in().start()
+    response = ask(roost, stream=stream, x_stand_in={"interim": -1})
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_crashed")
+    assert "no proper HTTP" in response.text
+    assert ask(roost, stream=stream, x_stand_in={"interim": 100}).status_code == 200
+
+
 def test_a_worker_that_exits_at_start_is_told_with_its_reason_and_not_started_again_for_ever(
     stand_in: MakeRoost,
 ) -> None:

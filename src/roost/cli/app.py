@@ -120,7 +120,12 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
         SET_UP,
         "keys",
         "Who may call this endpoint.",
-        (("add", keys.keys_add), ("list", keys.keys_list), ("revoke", keys.keys_revoke)),
+        (
+            ("add", keys.keys_add),
+            ("list", keys.keys_list),
+            ("revoke", keys.keys_revoke),
+            ("open-loopback", keys.keys_open_loopback),
+        ),
         keys.keys_list,
     ),
 )

@@ -43,6 +43,7 @@ def findings(place: Here) -> list[Problem]:
     return [
         *loaded.problems,
         *_registry_problem(place, state.problem),
+        *_keys(place),
         *_settings(view),
         *_targets(view),
         *_reachability(view),
@@ -59,12 +60,17 @@ def _registry_problem(place: Here, problem: RegistryProblem | None) -> Iterator[
     yield Problem(severity="error", text=f"{place.paths.registry}{where}: {problem.message}", mend=mend)
 
 
+def _keys(place: Here) -> Iterator[Problem]:
+    if text := key_file(place).shut_out():
+        yield Problem(severity="warning", text=text, mend="roost keys add NAME")
+
+
 def _settings(view: View) -> Iterator[Problem]:
     from roost.config.check import check
     from roost.config.findings import Facts
 
     facts = Facts(
-        has_keys=key_file(view.place).configured(),
+        has_keys=key_file(view.place).exist(),
         models={model.id for model in view.catalog.all()},
         roles={*CHAT_ROLES, *AUXILIARY_ROLES, *view.registry.roles},
     )

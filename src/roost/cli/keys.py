@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roost.cli.doors import here, key_file
+from roost.cli.doors import here, key_file, load_settings
 from roost.cli.format import columns, duration
 from roost.cli.models import JsonOption
 from roost.cli.output import note, say, say_all, say_json
+from roost.errors import Refused
 
 if TYPE_CHECKING:
     from roost.store.keys import KeyRecord
@@ -48,7 +49,7 @@ def keys_add(
     say(keys.add(name, expires_at=expires_at, admin=admin))
     note("  keep it now: it is not shown again; clients send it as their API key")
     if first:
-        note('  this is the first key: from now on every request needs one ("roost keys revoke" undoes that)')
+        note("  this is the first key: from now on every request needs one, those of this machine too")
 
 
 def keys_list(as_json: JsonOption = False) -> None:
@@ -58,11 +59,14 @@ def keys_list(as_json: JsonOption = False) -> None:
     Example:
       roost keys list
     """
-    found, now = key_file(here()).list(), time.time()
+    keys = key_file(here())
+    found, now = keys.list(), time.time()
     if as_json:
         say_json([key.model_dump(exclude={"sha256"}) for key in found])
     elif found:
         say_all(columns([("ID", "NAME", "MADE", "EXPIRES", "ADMIN"), *(_row(key, now) for key in found)]))
+    elif shut := keys.shut_out():
+        note(f'there are no keys: {shut}; "roost keys add NAME" makes one')
     else:
         note('there are no keys: whoever can reach the loopback address may ask; "roost keys add NAME" changes that')
 
@@ -80,9 +84,33 @@ def keys_revoke(
 ) -> None:
     """Make a key useless from now on; a running roost notices.
 
+    After the last one nobody gets in over HTTP, until you make a key or open the loopback address again.
+
     \b
     Example:
       roost keys revoke 3f9ac1d20b7e
     """
-    gone = key_file(here()).revoke(key)
+    keys = key_file(here())
+    gone = keys.revoke(key)
     say(f"revoked {gone.key_id} ({gone.name})")
+    if shut := keys.shut_out():
+        note(f"  that was the last key: {shut}")
+
+
+def keys_open_loopback() -> None:
+    """Let this machine's programs in without a key again, as before the first one.
+
+    It is refused while keys exist, and where gateway.host is an address that other machines reach.
+
+    \b
+    Example:
+      roost keys open-loopback
+    """
+    from roost.config.check import is_loopback
+
+    place = here()
+    host = load_settings(place).settings.gateway.host
+    if not is_loopback(host):
+        raise Refused(f"cannot open it: gateway.host is {host}, which other machines reach; there keys are obligatory")
+    key_file(place).open_loopback()
+    say("open: programs on this machine need no key, and may load, unload and change roles")

@@ -12,6 +12,7 @@ AUTH_WORDS = {
     "open-loopback": "open to this machine only, no keys",
     "keys": "keys needed, no TLS",
     "keys+tls": "keys needed, TLS",
+    "shut": "shut: a key is needed and there is none",
 }
 GOOD_STATES = ("ready", "resident")
 #: States of a worker that has no process, or will soon have none.

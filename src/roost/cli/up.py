@@ -65,7 +65,7 @@ def require_server(place: Here) -> None:
     """Raises BadConfiguration unless keys and TLS are there: others will reach this endpoint."""
     gateway = load_settings(place).settings.gateway
     missing = []
-    if not key_file(place).configured():
+    if not key_file(place).exist():
         missing.append('keys: run "roost keys add NAME"')
     if not (gateway.tls_certificate and gateway.tls_key):
         missing.append(f"TLS: set gateway.tls_certificate and gateway.tls_key in {place.paths.settings}")

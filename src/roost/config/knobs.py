@@ -76,7 +76,7 @@ class Knobs(Section):
         30.0,
         gt=0,
         description="A stream without a token for so long is stalled; the first token "
-        "gets more, in proportion to the prompt.",
+        "gets more, in proportion to the prompt. SSE comments are no tokens.",
     )
     process_priority: Literal["normal", "high"] = Field(
         "normal", description="Scheduling of the worker; never background: that costs an order of magnitude."

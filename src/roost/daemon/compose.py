@@ -246,7 +246,7 @@ class Daemon:
             workers=self.pool.views,
             recent=partial(activity.recent, 1000),
             draining=self._stopping.is_set,
-            has_keys=self._keys.configured,
+            keys=self._keys,
             further_problems=partial(self._problems, activity),
             settings_problem=lambda: self._settings.problem,
             address=lambda: self._address,
@@ -261,6 +261,7 @@ class Daemon:
         texts = (
             (self._settings.problem, "error", "roost config check"),
             (self._keys.problem(), "error", "roost keys list"),
+            (self._keys.shut_out(), "warning", "roost keys add NAME"),
             (activity.problem(), "warning", "roost doctor"),
             (self.residents.problem, "error", self.residents.mend),
             (_pending_text(self._settings.pending), "warning", "roost down && roost up"),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from roost.config.check import is_loopback
 from roost.config.paths import Paths
 from roost.daemon.compose import Daemon, prepare
 from roost.daemon.journal import open_journal
@@ -42,8 +43,9 @@ def run(options: UpOptions, announce: Announcer, environ: Mapping[str, str] | No
     paths, host = Paths.from_environment(environment), this_host()
     flags = {"gateway.host": options.host, "gateway.port": options.port}
     settings = LiveSettings(paths, environment, flags)
-    keys = KeyFile(paths.keys, look_every_s=KEYS_LOOK_S)
-    refuse_unusable(settings.settings(), has_keys=keys.configured())
+    reached = not is_loopback(settings.settings().gateway.host)
+    keys = KeyFile(paths.keys, look_every_s=KEYS_LOOK_S, always=reached)
+    refuse_unusable(settings.settings(), has_keys=keys.exist())
     make_state(paths)
     raise_open_files_limit()
     lock = DaemonLock(paths.run / "daemon.lock")

@@ -140,7 +140,8 @@ class Residents:
             # Who pressed Ctrl-C while it loaded knows why it did not.
             return
         except RoostError as error:
-            self._tell_problem(error.message, f"roost logs {model_id}")
+            view = next((view for view in self._pool.views() if view.model_id == model_id), None)
+            self._tell_problem(error.message, view.mend if view and view.mend else f"roost logs {model_id}")
             return
         self.became_ready(model_id)
         await self._preload()

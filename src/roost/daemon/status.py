@@ -22,6 +22,7 @@ from roost.config.settings import GatewaySettings, Settings
 from roost.host.types import Host
 from roost.registry.reachability import RoleReach, Rotation, reachability, rotation_problems
 from roost.registry.types import RegistryState
+from roost.store.keys import KeyFile
 from roost.store.types import ActivityRow
 from roost.workers.types import WorkerView
 
@@ -41,7 +42,7 @@ class Sources:
     workers: Callable[[], tuple[WorkerView, ...]]
     recent: Callable[[], Sequence[ActivityRow]]
     draining: Callable[[], bool]
-    has_keys: Callable[[], bool]
+    keys: KeyFile
     #: Problems of the settings, the keys, the database, the start.
     further_problems: Callable[[], tuple[Problem, ...]]
     settings_problem: Callable[[], str | None]
@@ -67,7 +68,7 @@ def build_status(sources: Sources) -> StatusReport:
     return StatusReport(
         version=sources.version,
         endpoint=_endpoint(sources.address(), settings.gateway),
-        auth=_auth(settings.gateway, sources.has_keys()),
+        auth=_auth(settings.gateway, sources.keys),
         pid=os.getpid(),
         started_at=sources.started_at,
         draining=sources.draining(),
@@ -91,9 +92,11 @@ def _endpoint(address: tuple[str, int], gateway: GatewaySettings) -> str:
     return f"{scheme}://{shown}:{port}/v1"
 
 
-def _auth(gateway: GatewaySettings, has_keys: bool) -> str:
-    if not has_keys:
+def _auth(gateway: GatewaySettings, keys: KeyFile) -> str:
+    if not keys.configured():
         return "open-loopback"
+    if not keys.exist():
+        return "shut"
     return "keys+tls" if gateway.tls_certificate else "keys"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import aiohttp
 from yarl import URL
 
 from roost.catalog.spec import ModelFormat, ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import ExternalWorker, Knobs, ModelSettings
 from roost.engines.declared import traits_of, tuning_problems
-from roost.engines.http import ask_health, served_names
+from roost.engines.http import ask, served_names, why_unreachable
 from roost.engines.types import (
     Available,
     Health,
@@ -20,6 +21,7 @@ from roost.engines.types import (
     NotInstalled,
     ProofKind,
     Unhealthy,
+    Unreachable,
     UrlEndpoint,
     WorkerHttp,
     WorkerPlace,
@@ -27,6 +29,10 @@ from roost.engines.types import (
 from roost.errors import BadConfiguration
 
 NAME = "external"
+#: Asking for its models is cheap, but the way may be long and the server busy.
+ANSWER_TIMEOUT_S = 5.0
+#: What a proxy says for a server that is not there.
+NOBODY_BEHIND = (502, 504)
 
 
 class External:
@@ -97,9 +103,14 @@ class External:
 
     async def health(self, worker: WorkerHttp) -> Health:
         # Never a generation: tokens there may cost money, and other people may be waiting.
-        answer = await ask_health(worker, "/v1/models")
-        if isinstance(answer, Loading):
-            return answer
+        try:
+            answer = await ask(worker, "GET", "/v1/models", timeout_s=ANSWER_TIMEOUT_S)
+        except (aiohttp.ClientError, OSError) as error:
+            return _unanswered(error)
+        if answer.status == 503:
+            return Loading(detail=answer.error_text())
+        if answer.status in NOBODY_BEHIND:
+            return Unreachable(f"it answers {answer.status} to /v1/models")
         if answer.status in (401, 403):
             return Unhealthy(f"it refuses the key ({answer.status}); correct external.api_key")
         if answer.status >= 500:
@@ -111,3 +122,12 @@ class External:
 
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         return None
+
+
+def _unanswered(error: Exception) -> Loading | Unreachable:
+    """A server that took the connection and is silent may be busy; every other end says that nobody is there."""
+    if reason := why_unreachable(error):
+        return Unreachable(reason)
+    if isinstance(error, TimeoutError):
+        return Loading(detail=f"no answer within {ANSWER_TIMEOUT_S:g} s")
+    return Unreachable(f"it broke the connection off ({type(error).__name__})")

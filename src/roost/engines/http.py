@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
 from aiohttp.tracing import Trace
 from yarl import URL
 
@@ -20,10 +26,33 @@ from roost.errors import UpstreamCrashed, UpstreamStalled
 HEALTH_TIMEOUT_S = 1.0
 #: Connecting to a local socket is instant; a remote endpoint gets a few round trips.
 CONNECT_TIMEOUT_S = 5.0
+#: A server elsewhere that takes no connection in this time is not there; looking up its name counts.
+REACH_TIMEOUT_S = 3.0
 #: llama.cpp's server closes an idle connection after 5 s; a request sent in that moment would be lost.
 KEEPALIVE_S = 2.0
+#: Interim answers (1xx) before the real one; a server that tells of its progress sends far fewer.
+MOST_INTERIM = 1000
 #: The longest answer to a question of ours that is kept; the embedding of a long vector is the largest.
 MAX_ANSWER_BYTES = 4 * 2**20
+
+
+class WorkerProtocol(ResponseHandler):
+    """One connection to a worker. aiohttp passes over interim answers, however many there are, and no timeout of its
+    own ends that: here a flood of them breaks the connection."""
+
+    _interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+        if not 100 <= data[0].code < 200:
+            self._interim = 0
+        elif self._interim == MOST_INTERIM:
+            self.set_exception(HttpProcessingError(code=502, message="interim answers without an end"))
+            if self.transport is not None:
+                self.transport.abort()
+            return
+        else:
+            self._interim += 1
+        super().feed_data(data, size)
 
 
 class OnlyOrigin(aiohttp.TCPConnector):
@@ -36,7 +65,29 @@ class OnlyOrigin(aiohttp.TCPConnector):
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
         if req.url.origin() != self._origin:
             raise aiohttp.ClientConnectionError(f"this session reaches {self._origin} only, not {req.url.origin()}")
-        return await super().connect(req, traces, timeout)
+        try:
+            # Whatever the caller's timeout says: it knows no more of this server than that it is a worker.
+            async with asyncio.timeout(REACH_TIMEOUT_S):
+                return await super().connect(req, traces, timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection within {REACH_TIMEOUT_S:g} s") from error
+
+
+def why_unreachable(error: BaseException) -> str | None:
+    """Why no connection came about; None when there was one, whatever happened to it then."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within {REACH_TIMEOUT_S:g} s"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name is not known"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate is refused ({error.certificate_error})"
+        case aiohttp.ClientConnectorSSLError():
+            return f"it speaks no TLS that this machine does ({error.os_error})"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            return (os.strerror(number) if number else str(error.os_error)).lower()
+    return None
 
 
 def base_url(endpoint: Endpoint) -> str:
@@ -71,8 +122,14 @@ def worker_http(endpoint: Endpoint) -> WorkerHttp:
 
 def _connector(endpoint: Endpoint, base: str) -> aiohttp.BaseConnector:
     if isinstance(endpoint, UnixEndpoint):
-        return aiohttp.UnixConnector(path=str(endpoint.path), limit=0, keepalive_timeout=KEEPALIVE_S)
-    return OnlyOrigin(URL(base).origin())
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(
+            path=str(endpoint.path), limit=0, keepalive_timeout=KEEPALIVE_S
+        )
+    else:
+        connector = OnlyOrigin(URL(base).origin())
+    # aiohttp has no public place for it; a test floods a real connection.
+    connector._factory = partial(WorkerProtocol, asyncio.get_running_loop())  # type: ignore[assignment]
+    return connector
 
 
 def _authorization(endpoint: Endpoint) -> dict[str, str]:

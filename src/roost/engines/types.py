@@ -151,7 +151,14 @@ class Unhealthy:
     reason: str
 
 
-Health = Loading | Healthy | Unhealthy
+@dataclass(frozen=True)
+class Unreachable:
+    """Nobody answers at an address that is not roost's own: no load is under way that could be waited for."""
+
+    reason: str
+
+
+Health = Loading | Healthy | Unhealthy | Unreachable
 
 
 @dataclass(frozen=True)
@@ -203,7 +210,8 @@ class Engine(Protocol):
         ...
 
     async def health(self, worker: WorkerHttp) -> Health:
-        """One quick question (at most a second). Connection errors are Loading, not exceptions."""
+        """One quick question (at most a second to a worker here). Connection errors are no exceptions: Loading where
+        roost started the process, else Unreachable."""
         ...
 
     async def generate_token(self, worker: WorkerHttp, served_name: str, surfaces: frozenset[str]) -> None:

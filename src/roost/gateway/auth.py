@@ -19,9 +19,9 @@ class Scope(StrEnum):
 
     #: Nobody is asked for a key.
     OPEN = "open"
-    #: Any key; none needed by a loopback caller while no key is configured.
+    #: Any key; none needed by a loopback caller where keys were never made.
     USE = "use"
-    #: A key with admin rights; none needed by a loopback caller while no key is configured.
+    #: A key with admin rights; none needed by a loopback caller where keys were never made.
     MANAGE = "manage"
     #: Only over the control socket.
     CONTROL = "control"

@@ -19,7 +19,7 @@ class KeyRing(Protocol):
     """The hashed keys of state/keys.json."""
 
     def configured(self) -> bool:
-        """Whether any key exists; with none, a loopback caller needs none."""
+        """Whether a caller needs a key; else one on loopback does not. Keys may be needed while there is none."""
         ...
 
     def consumer(self, presented: str) -> Consumer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +22,7 @@ from roost.gateway.filters import BodyPolicy, filtered
 from roost.gateway.splice import apply, replace_model
 from roost.gateway.sse import StreamFacts
 from roost.gateway.surfaces import Surface, check_engine
-from roost.gateway.upstream_errors import lost, translate, translate_frame
+from roost.gateway.upstream_errors import chatter, lost, translate, translate_frame
 from roost.workers.types import ReadyWorker, Ticket
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ BROKEN = (aiohttp.ClientError, OSError)
 #: Largest answer that is held as a whole.
 LARGEST_ANSWER_BYTES = 256 * 2**20
 _LARGEST_ERROR_BYTES = 64 * 2**10
+#: An engine that refuses has nothing to compute: the reasons come at once, or the status must do.
+_ERROR_BODY_S = 5.0
 
 
 @lru_cache(maxsize=64)
@@ -80,13 +83,13 @@ class Job:
             return await attempt(worker)
         except BROKEN as error:
             if self.answering or "stall" in self.ticket.why_lost() or not await self.ticket.failed(error):
-                raise self.lost() from error
+                raise self.lost(error) from error
         self.call.exchange.cause = "retried on a fresh worker"
         worker = await self._ready(wait)
         try:
             return await attempt(worker)
         except BROKEN as error:
-            raise self.lost() from error
+            raise self.lost(error) from error
 
     async def _ready(self, wait: Callable[[], Awaitable[ReadyWorker]]) -> ReadyWorker:
         exchange = self.call.exchange
@@ -96,9 +99,18 @@ class Job:
         check_engine(self.surface, worker)
         return worker
 
-    def lost(self) -> RoostError:
+    def check_progress(self) -> None:
+        """Bytes of a stream have come, and no chunk in them. Raises UpstreamStalled when that goes on for too long."""
+        if self.ticket.overdue():
+            self.call.exchange.cause = "the engine sent comments and no token"
+            raise chatter(self.model_id)
+
+    def lost(self, error: Exception | None = None) -> RoostError:
         """The worker went away: what that is called, and the cause for the row."""
         why = self.ticket.why_lost()
+        if isinstance(error, aiohttp.ClientResponseError):
+            # Not its message: that may repeat what the engine sent.
+            why = "its answer is no proper HTTP"
         self.call.exchange.cause = why or "the connection to the worker broke"
         return lost(why, self.call.gateway.deps.draining(), self.answering, self.model_id)
 
@@ -130,7 +142,10 @@ class Job:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> RoostError:
         try:
-            body = await read_up_to(response, _LARGEST_ERROR_BYTES)
+            async with asyncio.timeout(_ERROR_BODY_S):
+                body = await read_up_to(response, _LARGEST_ERROR_BYTES)
+        except TimeoutError:
+            body = b""
         finally:
             response.close()
         self.call.exchange.cause = f"the engine answered {response.status}"

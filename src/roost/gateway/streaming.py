@@ -100,7 +100,8 @@ async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: Cli
     while data and facts.done_event is None:
         before = facts.chunks
         events = [rewriter.rewrite(event) for event in buffer.feed(data)]
-        job.ticket.beat(facts.chunks - before)
+        if facts.chunks > before:
+            job.ticket.beat(facts.chunks - before)
         if facts.done_event is not None and facts.complete:
             events.append(facts.done_event)
         if piece := b"".join(events):
@@ -110,6 +111,8 @@ async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: Cli
             exchange.told_all = facts.done_event is not None and facts.complete
         job.check_stream(facts)
         if facts.done_event is None:
+            if facts.chunks == before:
+                job.check_progress()
             data = await _next(job, content)
     if facts.done_event is None or not facts.complete:
         raise job.lost()

@@ -27,7 +27,7 @@ from roost.gateway.inference import refuse_when_draining, request_class, route
 from roost.gateway.job import BROKEN, NO_TIMEOUT, STREAM_HEADERS, worker_url
 from roost.gateway.splice import replace_model
 from roost.gateway.state import Gateway
-from roost.gateway.upstream_errors import lost
+from roost.gateway.upstream_errors import chatter, lost
 from roost.workers.types import Entry, ReadyWorker, Ticket
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -130,6 +130,7 @@ async def relay_through(call: Call, ticket: Ticket, worker: ReadyWorker, path: s
             allow_redirects=False,
         )
     except BROKEN as error:
+        await ticket.settled(error)
         raise _lost(call, ticket, started=False) from error
     try:
         headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
@@ -146,28 +147,45 @@ async def _copy(call: Call, ticket: Ticket, response: aiohttp.ClientResponse, ou
     """Byte by byte; a worker that breaks in the middle is a broken connection for the client too."""
     try:
         while data := await response.content.readany():
-            ticket.beat()
+            if not _only_comments(response, data):
+                ticket.beat()
+            elif ticket.overdue():
+                raise _ended(call, out, chatter(_model(call)))
             call.exchange.first_byte()
             await out.write(data)
         call.exchange.told_all = out.begun
     except aiohttp.ClientError as error:
-        failure = _lost(call, ticket, started=out.begun)
-        if not out.begun:
-            raise failure from error
-        call.exchange.error = failure
-        if call.request.transport is not None:
-            call.request.transport.abort()
-        raise ConnectionResetError(failure.message) from error
+        raise _ended(call, out, _lost(call, ticket, started=out.begun)) from error
     if not out.begun:
         await out.response.prepare(call.request)
     await out.end()
 
 
+def _only_comments(response: aiohttp.ClientResponse, data: bytes) -> bool:
+    """A piece of an event stream that holds nothing else; one cut in mid-line counts as what it looks like."""
+    if response.content_type != "text/event-stream" or not data.startswith((b":", b"\n", b"\r")):
+        return False
+    return not any(line for line in data.splitlines() if not line.startswith(b":"))
+
+
+def _ended(call: Call, out: ClientStream, failure: RoostError) -> RoostError | ConnectionResetError:
+    """What to raise. Of an answer in a shape that is not ours, once begun, a broken connection tells the failure."""
+    if not out.begun:
+        return failure
+    call.exchange.error = failure
+    if call.request.transport is not None:
+        call.request.transport.abort()
+    return ConnectionResetError(failure.message)
+
+
+def _model(call: Call) -> str:
+    return call.exchange.resolution.model_id if call.exchange.resolution else ""
+
+
 def _lost(call: Call, ticket: Ticket, started: bool) -> RoostError:
     why = ticket.why_lost()
     call.exchange.cause = why or "the connection to the worker broke"
-    model_id = call.exchange.resolution.model_id if call.exchange.resolution else ""
-    return lost(why, call.gateway.deps.draining(), started, model_id)
+    return lost(why, call.gateway.deps.draining(), started, _model(call))
 
 
 def _forwarded(headers: Mapping[str, str], worker: ReadyWorker) -> CIMultiDict[str]:

@@ -13,6 +13,7 @@ from roost.errors import (
     ConcurrencyLimit,
     InternalError,
     ModelLoading,
+    NodeUnreachable,
     Refused,
     RoostError,
     ShuttingDown,
@@ -93,7 +94,17 @@ def lost(why: str, draining: bool, started: bool, model_id: str) -> RoostError:
         return WorkerOutOfMemory(f"the worker of {model_id} ran out of memory{reason}")
     if started:
         return UpstreamDisconnected(f"the worker of {model_id} went away in mid-answer{reason}")
+    if why.startswith("cannot reach"):
+        return NodeUnreachable(why, retry_after_s=2)
     return UpstreamCrashed(f"the worker of {model_id} went away before it answered{reason}", retry_after_s=1)
+
+
+def chatter(model_id: str) -> RoostError:
+    """An engine that keeps a stream open with comments."""
+    return UpstreamStalled(
+        f"{model_id} made no progress: its engine sent comments, and no token for longer than a first one may take; "
+        "the request was ended (engine.stall_s)"
+    )
 
 
 def _error_object(body: bytes) -> Mapping[str, Any]:

@@ -99,7 +99,10 @@ async def _drain(job: Job, response: aiohttp.ClientResponse, rewriter: StreamRew
         before = facts.chunks
         for event in buffer.feed(data):
             rewriter.rewrite(event)
-        job.ticket.beat(facts.chunks - before)
         job.check_stream(facts)
+        if facts.chunks > before:
+            job.ticket.beat(facts.chunks - before)
+        elif facts.done_event is None:
+            job.check_progress()
     if facts.done_event is None or not facts.complete:
         raise job.lost()

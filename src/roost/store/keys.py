@@ -12,13 +12,13 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from roost.config.files import locked, replace_file
-from roost.errors import BadConfiguration, NotFound
+from roost.errors import BadConfiguration, NotFound, Refused
 
 _KEY = re.compile(r"roost-([0-9a-f]{12})-([0-9a-f]{64})")
 _FILE_MODE = 0o600
@@ -59,6 +59,11 @@ class _Content(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     keys: tuple[KeyRecord, ...] = ()
+    #: Somebody said that no key is needed on loopback any more. A file without keys alone does not say that.
+    open_loopback: bool = False
+
+    def has(self, key_id: str) -> bool:
+        return any(record.key_id == key_id for record in self.keys)
 
 
 @dataclass(frozen=True)
@@ -68,25 +73,40 @@ class _Reading:
     stamp: Stamp | None
     records: Mapping[str, KeyRecord]
     problem: str | None = None
+    #: Whether a caller needs a key; there may be none.
+    required: bool = True
 
 
 class KeyFile:
-    """The keys of one file. Reading costs one stat; `add` and `revoke` block on a lock shared by all processes.
+    """The keys of one file. Reading costs one stat; whatever changes it blocks on a lock shared by all processes.
 
     `look_every_s`: what was seen so recently is not looked at again; a busy daemon asks thousands of times a second.
+    `always`: a key is needed whatever the file says, for an endpoint that other machines reach.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time, look_every_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        now: Callable[[], float] = time.time,
+        look_every_s: float = 0.0,
+        always: bool = False,
+    ) -> None:
         self._path = path
         self._now = now
         self._look_every_s = look_every_s
+        self._always = always
         self._looked_at = time.monotonic()
         self._reading = _read(path)
 
     def configured(self) -> bool:
-        """Whether any key exists. An expired key counts, and so does a broken file: neither opens a door."""
-        reading = self._current()
-        return bool(reading.records) or reading.problem is not None
+        """Whether callers need a key. Once there was one they do, until `open_loopback`: an expired key, no key left, a
+        broken file and a file that vanished open no door."""
+        return self._always or self._current().required
+
+    def exist(self) -> bool:
+        """Whether there is any key at all, expired or not."""
+        return bool(self._current().records)
 
     def consumer(self, presented: str) -> Consumer | None:
         """The owner of this key; None for a wrong, revoked or expired one. Constant time in the secret part."""
@@ -100,6 +120,15 @@ class KeyFile:
     def problem(self) -> str | None:
         """Why the file cannot be used, for status and doctor; None when it can."""
         return self._current().problem
+
+    def shut_out(self) -> str | None:
+        """That nobody can get in, as a sentence for status and doctor; None while somebody can."""
+        if self.problem() is not None or self.exist() or not self.configured():
+            return None
+        return (
+            "every request over HTTP needs a key and there is none; "
+            'to let this machine\'s programs in without one again, run "roost keys open-loopback"'
+        )
 
     def list(self) -> tuple[KeyRecord, ...]:
         """All keys, oldest first. Raises BadConfiguration when the file is broken."""
@@ -122,7 +151,7 @@ class KeyFile:
             created_at=self._now(),
             expires_at=expires_at,
         )
-        self._change(lambda records: {**records, public: record})
+        self._change(lambda before: _Content(keys=(*before.keys, record)))
         return f"roost-{public}-{secret}"
 
     def adopt(self, name: str, key: str, *, admin: bool = False) -> None:
@@ -133,46 +162,71 @@ class KeyFile:
         _refuse_name(name)
         public, secret = _parts(key)
         record = KeyRecord(key_id=public, name=name, admin=admin, sha256=_digest(secret), created_at=self._now())
-        self._change(lambda records: {public: record, **records})
+        self._change(lambda before: before if before.has(public) else _Content(keys=(record, *before.keys)))
 
     def revoke(self, key_id: str) -> KeyRecord:
-        """Takes a key away, for every running daemon too. Raises NotFound naming `roost keys list`."""
+        """Takes a key away, for every running daemon too; after the last one nobody gets in over HTTP.
+
+        Raises NotFound naming `roost keys list`.
+        """
         gone: KeyRecord | None = None
 
-        def without(records: Mapping[str, KeyRecord]) -> dict[str, KeyRecord]:
+        def without(before: _Content) -> _Content:
             nonlocal gone
-            gone = records.get(key_id)
-            return {kept: record for kept, record in records.items() if kept != key_id}
+            gone = next((record for record in before.keys if record.key_id == key_id), None)
+            return before.model_copy(update={"keys": tuple(r for r in before.keys if r.key_id != key_id)})
 
         self._change(without)
         if gone is None:
             raise NotFound(f'cannot revoke key {key_id[:_NAME_CHARACTERS]!r}: there is none; see "roost keys list"')
         return gone
 
+    def open_loopback(self) -> None:
+        """This machine's programs need no key from now on. Raises Refused while there are keys."""
+
+        def opened(before: _Content) -> _Content:
+            if before.keys:
+                names = ", ".join(record.name for record in before.keys[:5])
+                raise Refused(
+                    f"cannot open the loopback address: {len(before.keys)} keys exist ({names}), and who has one would "
+                    'be no safer than who has none; revoke them first ("roost keys list")'
+                )
+            return _Content(open_loopback=True)
+
+        self._change(opened)
+
     def _current(self) -> _Reading:
         looked_at = time.monotonic()
         if looked_at - self._looked_at >= self._look_every_s:
             self._looked_at = looked_at
             if self._reading.problem is not None or _stamp(self._path) != self._reading.stamp:
-                self._reading = _read(self._path)
+                self._reading = _after(self._reading, _read(self._path))
         return self._reading
 
     def _usable(self) -> _Reading:
         reading = self._current()
         if reading.problem is not None:
-            raise BadConfiguration(f"cannot use {self._path}: {reading.problem}; mend it, or remove it to start anew")
+            raise BadConfiguration(
+                f"cannot use {self._path}: {reading.problem}; mend it, or remove it and make keys anew "
+                '(or run "roost keys open-loopback" then)'
+            )
         return reading
 
-    def _change(self, edit: Callable[[Mapping[str, KeyRecord]], Mapping[str, KeyRecord]]) -> None:
+    def _change(self, edit: Callable[[_Content], _Content]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self._path):
             self._reading = _read(self._path)
-            before = self._usable().records
+            before = _Content(keys=tuple(self._usable().records.values()))
             after = edit(before)
             if after != before:
-                content = _Content(keys=tuple(after.values()))
-                replace_file(self._path, content.model_dump_json(indent=2).encode() + b"\n", mode=_FILE_MODE)
+                replace_file(self._path, after.model_dump_json(indent=2).encode() + b"\n", mode=_FILE_MODE)
         self._reading = _read(self._path)
+
+
+def _after(before: _Reading, now: _Reading) -> _Reading:
+    """A file that vanishes under a running daemon takes its keys away, and no more than that."""
+    vanished = now.stamp is None and not now.required
+    return replace(now, required=True) if vanished and before.required and before.problem is None else now
 
 
 def _read(path: Path) -> _Reading:
@@ -181,12 +235,13 @@ def _read(path: Path) -> _Reading:
         data = path.read_bytes()
         content = _Content.model_validate_json(data)
     except FileNotFoundError:
-        return _Reading(None, {})
+        return _Reading(None, {}, required=False)
     except OSError as error:
         return _Reading(stamp, {}, f"it cannot be read ({error.strerror})")
     except ValidationError as error:
         return _Reading(stamp, {}, f"it is not a file of keys ({error.error_count()} mistakes)")
-    return _Reading(stamp, {record.key_id: record for record in content.keys})
+    records = {record.key_id: record for record in content.keys}
+    return _Reading(stamp, records, required=bool(records) or not content.open_loopback)
 
 
 def _stamp(path: Path) -> Stamp | None:

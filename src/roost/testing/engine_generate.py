@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from aiohttp import web
@@ -52,6 +53,7 @@ async def answer(
     out = AnswerWriter(request, told, stream=bool(body.get("stream")) or told.raw is not None)
     generation = Generation(request, state, seen, told)
     await generation.before_first_token()
+    await _interim(request, told.interim)
     if told.raw is not None:
         await out.send(told.raw.encode("utf-8", "surrogateescape"))
         return await out.close()
@@ -67,7 +69,7 @@ async def answer(
 
 async def _stream(out: AnswerWriter, generation: Generation, reply: Reply, include_usage: bool) -> web.StreamResponse:
     told = out.told
-    for _ in range(told.comments):
+    for _ in count() if told.chatter else range(told.comments):
         await out.send(b": keepalive\n\n")
     if told.error_frame_after == 0:
         return await _error_frame(out)
@@ -90,6 +92,15 @@ async def _stream(out: AnswerWriter, generation: Generation, reply: Reply, inclu
     if told.hold_after_done:
         await generation.state.released.wait()
     return await out.close()
+
+
+async def _interim(request: web.Request, most: int) -> None:
+    """Informational answers, which a client is to pass over."""
+    for _ in count() if most < 0 else range(most):
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await asyncio.sleep(0)
 
 
 def _stamped(tokens: tuple[str, ...], index: int) -> tuple[str, ...]:

@@ -60,6 +60,12 @@ class Behaviour:
     crlf: bool = False
     #: So many SSE comments before the first token, as mlx-lm sends for prefill progress.
     comments: int = 0
+    #: Nothing but SSE comments, as fast as they are taken, instead of a reply.
+    chatter: bool = False
+    #: So many `100 Continue` before the answer; -1: nothing else, for ever.
+    interim: int = 0
+    #: The answer's body grows by so many bytes, for ever if -1, instead of a reply.
+    body_bytes: int | None = None
     #: Text of the reasoning field, sent before the content.
     reasoning: str | None = None
     #: `{"name": …, "arguments": "…"}`: answered as a tool call instead of content.

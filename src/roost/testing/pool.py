@@ -42,6 +42,8 @@ class FakeWorker:
     refusal: RoostError | None = None
     #: Where a request goes after `failed`; None: no retry.
     second_url: str | None = None
+    #: What `overdue` says.
+    overdue: bool = False
     #: What `why_lost` says.
     why_lost: str = ""
     log_path: str | None = None
@@ -88,12 +90,18 @@ class FakeTicket:
         self.beats += 1
         self.tokens += tokens
 
+    def overdue(self) -> bool:
+        return self._worker.overdue
+
     async def failed(self, error: Exception) -> bool:
         self.failures.append(error)
         if self._worker.second_url is None:
             return False
         self._url = self._worker.second_url
         return True
+
+    async def settled(self, error: Exception) -> None:
+        self.failures.append(error)
 
     def why_lost(self) -> str:
         return self._worker.why_lost

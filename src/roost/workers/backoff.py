@@ -10,6 +10,10 @@ LONGEST_BACKOFF_S = 60.0
 #: So many failed starts within the window, and only a person starts it again.
 GIVE_UP_COUNT = 5
 GIVE_UP_WINDOW_S = 60.0
+#: So many failures to reach a server elsewhere within the window, and for a while nobody tries.
+CIRCUIT_COUNT = 3
+CIRCUIT_WINDOW_S = 10.0
+CIRCUIT_OPEN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,10 @@ def after_failure(failures: Sequence[float], now: float, jitter: float) -> Verdi
         return RetryAtOnce()
     delay_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (len(failures) - 2))
     return RetryAt(now + min(LONGEST_BACKOFF_S, delay_s * (1 + jitter / 2)))
+
+
+def after_unreachable(failures: Sequence[float], now: float) -> Verdict:
+    """The same for a server that roost does not run and that nobody answers for. It is never given up: whoever
+    starts it again tells roost nothing."""
+    recent = [time for time in failures if now - time <= CIRCUIT_WINDOW_S]
+    return RetryAt(now + CIRCUIT_OPEN_S) if len(recent) >= CIRCUIT_COUNT else RetryAtOnce()

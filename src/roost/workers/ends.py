@@ -7,7 +7,16 @@ import contextlib
 import signal
 from collections.abc import Callable, Mapping
 
-from roost.errors import BadConfiguration, RoostError, Unavailable, WorkerFailed, WorkerOutOfMemory
+from roost.engines.types import LaunchPlan, UrlEndpoint
+from roost.errors import (
+    BadConfiguration,
+    ModelLoadingTimeout,
+    NodeUnreachable,
+    RoostError,
+    Unavailable,
+    WorkerFailed,
+    WorkerOutOfMemory,
+)
 
 STOP_COMMAND_TIMEOUT_S = 10.0
 #: What engines say when memory runs out.
@@ -29,6 +38,32 @@ def load_failure(model_id: str, engine: str, code: int, last_line: str) -> Roost
     kind = WorkerOutOfMemory if memory else WorkerFailed
     said = f"; its last line: {last_line}" if last_line else ""
     return kind(f'cannot load {model_id}: {engine} {exit_text(code)} while loading{said}; see "roost logs {model_id}"')
+
+
+def load_timeout(model_id: str, engine: str, silent_s: float, deadline_s: float) -> ModelLoadingTimeout:
+    """A load that does not move."""
+    return ModelLoadingTimeout(
+        f"cannot load {model_id}: {engine} showed no sign of life for {silent_s:.0f} s "
+        f'(engine.load_deadline_s is {deadline_s:g}); see "roost logs {model_id}"',
+        retry_after_s=5,
+    )
+
+
+def unreachable(model_id: str, plan: LaunchPlan | None, reason: str) -> NodeUnreachable:
+    """A server that roost does not run, and that nobody answers for."""
+    address = plan.endpoint.url if plan and isinstance(plan.endpoint, UrlEndpoint) else "its address"
+    return NodeUnreachable(
+        f"cannot reach {model_id} at {address}: {reason}; start that server, or correct its address in "
+        f'[models."{model_id}".external]; roost goes on trying',
+        retry_after_s=2,
+    )
+
+
+def mend_of(model_id: str, failure: RoostError, *, supervised: bool) -> str:
+    """What repairs a worker that failed so; a server that runs elsewhere has no log here."""
+    if isinstance(failure, NodeUnreachable):
+        return f'start that server, or correct [models."{model_id}".external]'
+    return f"roost logs {model_id}" if supervised else f"roost restart {model_id}"
 
 
 def as_unavailable(model_id: str, error: Exception) -> RoostError:

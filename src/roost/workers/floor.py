@@ -12,7 +12,7 @@ import time
 import structlog
 
 from roost.config.settings import Settings
-from roost.errors import ModelNotResident, RoostError, UpstreamCrashed, WorkerFailed
+from roost.errors import ModelNotResident, NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
 from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone
 from roost.workers.lifecycle import Effect, Event, State, allows, step
@@ -22,6 +22,9 @@ from roost.workers.run import WorkerRun
 from roost.workers.station import Place, Station
 
 log = structlog.get_logger(__name__)
+
+#: A server elsewhere that was not reached is tried again so soon, whether or not anybody asks.
+LOOK_AGAIN_S = 1.0
 
 
 class Floor:
@@ -34,6 +37,7 @@ class Floor:
         self._planning = False
         self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._draining = False
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
@@ -206,12 +210,16 @@ class Floor:
 
     def _start_failed(self, station: Station, error: RoostError) -> None:
         """Waiters are answered at once; whether another start is allowed is the back-off's decision."""
-        now = self.now()
-        station.last_failure = error
+        now, far = self.now(), isinstance(error, NodeUnreachable)
         station.failures.append(now)
-        log.warning("load failed", model=station.model_id, failures=len(station.failures), reason=error.message)
+        if not far or str(error) != str(station.last_failure):  # what is away for a day is told of once
+            log.warning("load failed", model=station.model_id, failures=len(station.failures), reason=error.message)
+        station.last_failure = error
         fail_waiting(station, error)
         answer_wanted(station, error)
+        if far:
+            self._unreached(station, now)
+            return
         match backoff.after_failure(station.failures, now, self._world.random()):
             case backoff.RetryAtOnce():
                 self._gone(station, Event.EXITED)
@@ -222,6 +230,26 @@ class Floor:
                 self._gone(station, Event.EXITED_AGAIN)
             case backoff.GiveUp():
                 self._gone(station, Event.EXITED_TOO_OFTEN)
+
+    def _unreached(self, station: Station, now: float) -> None:
+        """A server elsewhere takes no place here, so that looking for it costs nobody anything: it is looked for until
+        it is back, and nobody needs to ask."""
+        del station.failures[: -backoff.CIRCUIT_COUNT]
+        again_at, event = now + LOOK_AGAIN_S, Event.EXITED
+        match backoff.after_unreachable(station.failures, now):
+            case backoff.RetryAt(time):
+                again_at = station.retry_at = time
+                event = Event.EXITED_AGAIN
+        asyncio.get_running_loop().call_at(again_at, self._look_again, station, station.number)
+        self._gone(station, event)
+
+    def _look_again(self, station: Station, number: int) -> None:
+        if number != station.number or self._draining or station.state not in (State.STOPPED, State.BACKOFF):
+            return
+        station.wanted_since = self.now()
+        if station.state is State.BACKOFF:
+            self._post(station, Event.RETRY_DUE)
+        self._replan()
 
     def _gone(self, station: Station, event: Event) -> None:
         station.ready_since = station.drain_deadline = None

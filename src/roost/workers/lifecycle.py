@@ -34,6 +34,8 @@ class Event(StrEnum):
     VERIFIED = "verified"
     UNPROVEN = "unproven"
     LOAD_STALLED = "load stalled"
+    #: It says itself that it cannot serve, or is a server elsewhere that nobody answers for.
+    UNUSABLE = "unusable"
     WEDGED = "wedged"
     DRAIN = "drain"
     DRAINED = "drained"
@@ -64,6 +66,7 @@ TABLE: dict[tuple[State, Event], tuple[State, Effect]] = {
     (S.STOPPED, E.RESET): (S.STOPPED, F.NOTHING),
     (S.LOADING, E.HEALTHY): (S.PROVING, F.PROVE),
     (S.LOADING, E.LOAD_STALLED): (S.STOPPING, F.KILL),
+    (S.LOADING, E.UNUSABLE): (S.STOPPING, F.KILL),
     (S.LOADING, E.DRAIN): (S.STOPPING, F.TERMINATE),
     (S.LOADING, E.EXITED): (S.STOPPED, F.NOTHING),
     (S.LOADING, E.EXITED_AGAIN): (S.BACKOFF, F.NOTHING),
@@ -77,11 +80,13 @@ TABLE: dict[tuple[State, Event], tuple[State, Effect]] = {
     (S.PROVING, E.EXITED_TOO_OFTEN): (S.FAILED, F.NOTHING),
     (S.READY, E.DRAIN): (S.DRAINING, F.NOTHING),
     (S.READY, E.WEDGED): (S.STOPPING, F.KILL),
+    (S.READY, E.UNUSABLE): (S.STOPPING, F.KILL),
     (S.READY, E.EXITED): (S.STOPPED, F.NOTHING),
     (S.DRAINING, E.DRAIN): (S.DRAINING, F.NOTHING),
     (S.DRAINING, E.DRAINED): (S.STOPPING, F.TERMINATE),
     (S.DRAINING, E.DRAIN_TIMEOUT): (S.STOPPING, F.TERMINATE),
     (S.DRAINING, E.WEDGED): (S.STOPPING, F.KILL),
+    (S.DRAINING, E.UNUSABLE): (S.STOPPING, F.KILL),
     (S.DRAINING, E.EXITED): (S.STOPPED, F.NOTHING),
     (S.STOPPING, E.DRAIN): (S.STOPPING, F.NOTHING),
     (S.STOPPING, E.EXITED): (S.STOPPED, F.NOTHING),

@@ -11,11 +11,20 @@ from dataclasses import replace
 import structlog
 
 from roost.catalog.digest import identity_sha256
-from roost.engines.http import worker_http
-from roost.engines.types import Available, Healthy, LaunchPlan, Loading, Unhealthy, WorkerHttp, WorkerPlace
-from roost.errors import ModelLoadingTimeout, ModelUnavailable, RoostError, WorkerFailed
+from roost.engines.http import why_unreachable, worker_http
+from roost.engines.types import (
+    Available,
+    Healthy,
+    LaunchPlan,
+    Loading,
+    Unhealthy,
+    Unreachable,
+    WorkerHttp,
+    WorkerPlace,
+)
+from roost.errors import ModelLoadingTimeout, ModelUnavailable, NodeUnreachable, RoostError, WorkerFailed
 from roost.host.types import Host, Usage
-from roost.workers.ends import as_unavailable, exit_text, load_failure, run_stop_command
+from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, run_stop_command, unreachable
 from roost.workers.lifecycle import Event
 from roost.workers.logs import WorkerLog
 from roost.workers.places import make_place, remove_place
@@ -23,13 +32,16 @@ from roost.workers.process import StartFailed, WorkerProcess, drain, spawn
 from roost.workers.proof import Mismatch, Proof, changed_file, prove
 from roost.workers.reap import WorkerRecord
 from roost.workers.saved_cache import SavedCache
-from roost.workers.start import RunPaths, StartOrder
+from roost.workers.start import RunPaths, StartOrder, ready_worker
 from roost.workers.types import ReadyWorker
 from roost.workers.vitals import Patient, is_dead, moved
 from roost.workers.wedge import RunningView, load_stalled
 
 #: Readiness is noticed within this time; one question costs about half a millisecond.
 HEALTH_PERIOD_S = 0.015
+#: A server elsewhere is asked less often: while it loads, and while it is ready and nobody asks it anything.
+FAR_HEALTH_PERIOD_S = 0.5
+FAR_LOOK_PERIOD_S = 30.0
 #: Signs of life are sampled so often while loading, and resident memory while ready.
 LIFE_PERIOD_S = 1.0
 USAGE_PERIOD_S = 10.0
@@ -43,8 +55,8 @@ Post = Callable[[Event], None]
 
 
 class WorkerRun:
-    """Drives one start. Posts HEALTHY, VERIFIED, UNPROVEN, LOAD_STALLED, WEDGED while it lives; when `main` returns,
-    nothing of it is left: no process, no socket, no folder."""
+    """Drives one start. Posts HEALTHY, VERIFIED, UNPROVEN, UNUSABLE, LOAD_STALLED, WEDGED while it lives; when `main`
+    returns, nothing of it is left: no process, no socket, no folder."""
 
     def __init__(
         self, order: StartOrder, host: Host, paths: RunPaths, post: Post, running: Callable[[], Iterable[RunningView]]
@@ -54,6 +66,8 @@ class WorkerRun:
         self.plan: LaunchPlan | None = None
         self.proof: Proof | None = None
         self.failure: RoostError | None = None
+        #: A server elsewhere took no connection when it was last asked.
+        self.unreachable: NodeUnreachable | None = None
         self.fraction: float | None = None
         self.started_at = time.time()
         self.ready_at: float | None = None
@@ -65,13 +79,14 @@ class WorkerRun:
         self._post = post
         self._running = running
         self._process: WorkerProcess | None = None
+        self._http: WorkerHttp | None = None
         self._may_prove = asyncio.Event()
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._asked_to_stop = False
         self._wedged = False
         state = order.engine.availability()
-        self._version = state.version if isinstance(state, Available) else None
+        self.engine_version = state.version if isinstance(state, Available) else None
 
     # What the supervisor may do to it.
 
@@ -93,8 +108,9 @@ class WorkerRun:
         return self._process.pid if self._process else None
 
     @property
-    def engine_version(self) -> str | None:
-        return self._version
+    def supervised(self) -> bool:
+        """Whether it is a process of ours."""
+        return self._process is not None
 
     @property
     def wedged(self) -> bool:
@@ -105,8 +121,12 @@ class WorkerRun:
     def ended_as_asked(self) -> bool:
         return self._asked_to_stop and not self._wedged
 
-    async def settled(self, timeout_s: float) -> None:
-        """Returns when nothing of it is left, or after the time."""
+    async def settled(self, timeout_s: float, error: Exception) -> None:
+        """A connection broke with this error: returns once it is known why. A process is gone, or is not after the
+        time; a server elsewhere is asked."""
+        if self._process is None:
+            await self._look(why_unreachable(error))
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.gone.wait()
@@ -115,6 +135,8 @@ class WorkerRun:
         """Why it is not there any more, as far as known."""
         if self._wedged:
             return "stalled: no token and no sign of work beyond its deadline"
+        if self.unreachable:
+            return self.unreachable.message
         if self._asked_to_stop:
             return "stopped"
         code = self._process.exit_code if self._process else None
@@ -142,7 +164,7 @@ class WorkerRun:
             raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {order.spec.id}"')
         plan = order.engine.launch(order.spec, order.knobs, order.model, place)
         self.plan = replace(plan, env={**plan.env, "ROOST_WORKER_NONCE": place.nonce})
-        http = worker_http(plan.endpoint)
+        http = self._http = worker_http(plan.endpoint)
         try:
             if plan.argv:
                 await self._live_with_process(self.plan, http, place)
@@ -210,9 +232,11 @@ class WorkerRun:
     # From started to ready.
 
     async def _bring_up(self, http: WorkerHttp, cache: SavedCache | None = None) -> None:
+        refused = Event.UNUSABLE
         try:
             healthy = await self._until_healthy(http)
             self._post(Event.HEALTHY)
+            refused = Event.UNPROVEN
             await self._may_prove.wait()
             self.proof = await self._prove()
             if self.order.warm:
@@ -221,7 +245,7 @@ class WorkerRun:
                 await cache.restore()
         except RoostError as error:
             self.failure = as_unavailable(self.order.spec.id, error)
-            self._post(Event.LOAD_STALLED if isinstance(error, ModelLoadingTimeout) else Event.UNPROVEN)
+            self._post(Event.LOAD_STALLED if isinstance(error, ModelLoadingTimeout) else refused)
             return
         self._become_ready(http, healthy)
         self._post(Event.VERIFIED)
@@ -230,12 +254,15 @@ class WorkerRun:
     async def _until_healthy(self, http: WorkerHttp) -> Healthy:
         life = asyncio.get_running_loop().time()
         changed_at, last, sampled_at = life, (Usage(0.0, 0), 0), 0.0
+        period_s = HEALTH_PERIOD_S if self._process else FAR_HEALTH_PERIOD_S
         while True:
             match await self.order.engine.health(http):
                 case Healthy() as healthy:
                     return healthy
                 case Unhealthy(reason):
                     raise WorkerFailed(f"cannot load {self.order.spec.id}: {self.order.engine.name} says: {reason}")
+                case Unreachable(reason):
+                    raise unreachable(self.order.spec.id, self.plan, reason)
                 case Loading(fraction, _):
                     self.fraction = fraction
             now = asyncio.get_running_loop().time()
@@ -246,15 +273,10 @@ class WorkerRun:
                     changed_at, last = now, seen
                 elif load_stalled(now - changed_at, self.order.knobs.load_deadline_s):
                     raise self._load_timeout(now - changed_at)
-            await asyncio.sleep(HEALTH_PERIOD_S)
+            await asyncio.sleep(period_s)
 
     def _load_timeout(self, silent_s: float) -> ModelLoadingTimeout:
-        return ModelLoadingTimeout(
-            f"cannot load {self.order.spec.id}: {self.order.engine.name} showed no sign of life for {silent_s:.0f} s "
-            f"(engine.load_deadline_s is {self.order.knobs.load_deadline_s:g}); "
-            f'see "roost logs {self.order.spec.id}"',
-            retry_after_s=5,
-        )
+        return load_timeout(self.order.spec.id, self.order.engine.name, silent_s, self.order.knobs.load_deadline_s)
 
     def _measure(self) -> Usage:
         self.usage = self._host.usage(self._process.tree()) if self._process else Usage(0.0, 0)
@@ -284,35 +306,16 @@ class WorkerRun:
             raise self._load_timeout(self.order.knobs.load_deadline_s) from None
 
     def _become_ready(self, http: WorkerHttp, healthy: Healthy) -> None:
-        plan, order = self.plan, self.order
-        assert plan is not None
-        known = [tokens for tokens in (plan.context_length, healthy.context_length) if tokens]
+        assert self.plan is not None
         self.ready_at = time.time()
         self.fraction = None
-
-        async def count(route: str, body: bytes) -> int | None:
-            return await order.engine.count_prompt_tokens(http, route, body)
-
-        self.ready = ReadyWorker(
-            worker_id=self._paths.log.stem,
-            model_id=order.spec.id,
-            engine=order.engine.name,
-            pid=self.pid,
-            served_name=plan.served_name,
-            session=http.session,
-            base_url=http.base_url,
-            headers=http.headers,
-            traits=plan.traits,
-            spec=order.spec,
-            context_length=min(known, default=None),
-            count_prompt_tokens=count,
-        )
+        self.ready = ready_worker(self.order, self.plan, http, healthy, self._paths.log.stem, self.pid)
 
     # While ready.
 
     async def _watch_ready(self, http: WorkerHttp) -> None:
         """Samples memory, and watches for a wedge while requests run."""
-        measured_at = 0.0
+        measured_at, looked_at = 0.0, asyncio.get_running_loop().time()
         period_s = min(1.0, self.order.knobs.stall_s / 4)
         patient = Patient(
             running=self._running,
@@ -327,8 +330,22 @@ class WorkerRun:
             if now - measured_at >= USAGE_PERIOD_S:
                 measured_at = now
                 await asyncio.to_thread(self._measure)
+            if self._process is None and now - looked_at >= FAR_LOOK_PERIOD_S and not patient.busy():
+                looked_at = now
+                await self._look(None)
             if await is_dead(patient):
                 self._wedged = True
                 self._post(Event.WEDGED)
                 return
             await asyncio.sleep(period_s)
+
+    async def _look(self, reason: str | None) -> None:
+        """Asks a server elsewhere, unless `reason` already says why it cannot be reached. It is given up for then,
+        but not while an answer still comes from it: a server that ends takes no connection and finishes its work."""
+        if reason is None and self._http is not None:
+            health = await self.order.engine.health(self._http)
+            reason = health.reason if isinstance(health, Unreachable) else None
+        self.unreachable = unreachable(self.order.spec.id, self.plan, reason) if reason else None
+        if self.unreachable and not any(view.last_beat is not None for view in self._running()):
+            self.failure = self.unreachable
+            self._post(Event.UNUSABLE)

@@ -1,4 +1,4 @@
-"""What one start is given: the model with its engine and settings, and where it keeps its files."""
+"""What one start is given, the model with its engine and settings, and the worker that comes of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Knobs, ModelSettings
-from roost.engines.types import Engine
+from roost.engines.types import Engine, Healthy, LaunchPlan, WorkerHttp
 from roost.workers.saved_cache import SavedPlace
+from roost.workers.types import ReadyWorker
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,28 @@ class RunPaths:
     log_cap_bytes: int
     #: What it had computed, from one start to the next.
     saved: SavedPlace
+
+
+def ready_worker(
+    order: StartOrder, plan: LaunchPlan, http: WorkerHttp, healthy: Healthy, worker_id: str, pid: int | None
+) -> ReadyWorker:
+    """What requests get once its weights are proven."""
+    known = [tokens for tokens in (plan.context_length, healthy.context_length) if tokens]
+
+    async def count(route: str, body: bytes) -> int | None:
+        return await order.engine.count_prompt_tokens(http, route, body)
+
+    return ReadyWorker(
+        worker_id=worker_id,
+        model_id=order.spec.id,
+        engine=order.engine.name,
+        pid=pid,
+        served_name=plan.served_name,
+        session=http.session,
+        base_url=http.base_url,
+        headers=http.headers,
+        traits=plan.traits,
+        spec=order.spec,
+        context_length=min(known, default=None),
+        count_prompt_tokens=count,
+    )

@@ -28,6 +28,7 @@ from roost.workers.station import Place, Station
 from roost.workers.tickets import RequestTicket
 from roost.workers.types import Entry, Phase, Progress, WorkerView
 from roost.workers.views import worker_view
+from roost.workers.wedge import talk_deadline_s
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,6 @@ class Supervisor(Floor):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._closed = asyncio.Event()
-        self._draining = False
 
     async def run(self, started: asyncio.Event | None = None) -> None:
         """Holds every start in one task group until `close` has ended them."""
@@ -108,21 +108,35 @@ class Supervisor(Floor):
         elif station.waiting:
             self._dispatch(station)
 
-    async def retry(self, station: Station, place: Place) -> bool:
+    async def settled(self, place: Place, error: Exception) -> None:
+        """The upstream broke: waits until it is known whether the worker died."""
+        if place.run is not None:
+            await place.run.settled(LOSS_SETTLES_S, error)
+
+    async def retry(self, station: Station, place: Place, error: Exception) -> bool:
         """The upstream broke before its first byte: wait until it is known whether the worker died, then line up
-        again, first in line. False when the worker was killed for a wedge, or nothing can be started."""
+        again, first in line. False when the worker was killed for a wedge, or nothing can be started or reached."""
         run = place.run
         if run is None:
             return False
-        await run.settled(LOSS_SETTLES_S)
-        lost_for_good = run.wedged or self._draining or place.left or failed_start(station, self.now()) is not None
-        if lost_for_good:
+        await self.settled(place, error)
+        lost_for_good = run.wedged or run.unreachable or self._draining or place.left
+        if lost_for_good or failed_start(station, self.now()) is not None:
             return False
         station.running.discard(place)
         place.granted = new_future()
         station.waiting.appendleft(place)
         self._replan()
         return True
+
+    def overdue(self, station: Station, place: Place) -> bool:
+        """Whether what the worker sends for this request has held no token for too long."""
+        if place.run is None:
+            return False
+        knobs, last = place.run.order.knobs, place.sent_at if place.last_beat is None else place.last_beat
+        prompt_bytes = sum(other.entry.prompt_bytes for other in station.running)
+        may_load_s = 0.0 if place.run.supervised else knobs.load_deadline_s
+        return self.now() - last > talk_deadline_s(prompt_bytes, knobs.stall_s, may_load_s)
 
     def progress_of(self, station: Station, place: Place) -> Progress:
         if place in station.running:

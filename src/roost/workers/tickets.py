@@ -16,7 +16,11 @@ class Reception(Protocol):
 
     def progress_of(self, station: Station, place: Place) -> Progress: ...
 
-    async def retry(self, station: Station, place: Place) -> bool: ...
+    async def settled(self, place: Place, error: Exception) -> None: ...
+
+    async def retry(self, station: Station, place: Place, error: Exception) -> bool: ...
+
+    def overdue(self, station: Station, place: Place) -> bool: ...
 
     def leave(self, station: Station, place: Place) -> None: ...
 
@@ -38,8 +42,14 @@ class RequestTicket:
     def beat(self, tokens: int = 1) -> None:
         self._place.last_beat = self._pool.now()
 
+    def overdue(self) -> bool:
+        return self._pool.overdue(self._station, self._place)
+
     async def failed(self, error: Exception) -> bool:
-        return await self._pool.retry(self._station, self._place)
+        return await self._pool.retry(self._station, self._place, error)
+
+    async def settled(self, error: Exception) -> None:
+        await self._pool.settled(self._place, error)
 
     def why_lost(self) -> str:
         return self._place.run.why_lost() if self._place.run else "it never reached a worker"

@@ -70,7 +70,13 @@ class Ticket(Protocol):
         ...
 
     def beat(self, tokens: int = 1) -> None:
-        """Generation made progress: feeds the wedge watch. Cheap; call it for each upstream chunk."""
+        """Generation made progress: feeds the wedge watch. Cheap; call it for each upstream chunk that holds a token.
+        With 0: it did not, but not for the worker's fault."""
+        ...
+
+    def overdue(self) -> bool:
+        """The worker sends, and has sent no token for longer than a first one may take. Ask it for what is no token:
+        such an engine is neither silent nor idle, and nobody else would end the request."""
         ...
 
     async def failed(self, error: Exception) -> bool:
@@ -78,8 +84,13 @@ class Ticket(Protocol):
         False: answer the error. Called at most once a request."""
         ...
 
+    async def settled(self, error: Exception) -> None:
+        """The upstream broke, and nothing is to be tried again: returns once `why_lost` knows the reason."""
+        ...
+
     def why_lost(self) -> str:
-        """Why the worker went away in mid-request, for the log and the error: exit code, stalled, stopped."""
+        """Why the worker went away in mid-request, for the log and the error: exit code, stalled, stopped, or a whole
+        sentence that begins with "cannot reach"."""
         ...
 
     def leave(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from roost.workers.ends import mend_of
 from roost.workers.lifecycle import State
 from roost.workers.logs_path import worker_log_name
 from roost.workers.station import Station
@@ -37,7 +38,7 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         resident_bytes=run.usage.resident_bytes if run and alive and run.usage.resident_bytes else None,
         kind=station.kind.value,
         problem=failure.message if failure else None,
-        mend=f"roost logs {station.model_id}" if failure else None,
+        mend=mend_of(station.model_id, failure, supervised=plan is None or bool(plan.argv)) if failure else None,
         command=(plan.shown or plan.argv) if plan else (),
         proof=run.proof.text if run and run.proof and alive else None,
     )

@@ -34,6 +34,9 @@ class Patient:
     supervised: bool
     stall_s: float
 
+    def busy(self) -> bool:
+        return any(True for _ in self.running())
+
     def silent(self) -> bool:
         return silent_since(self.running(), self.stall_s, asyncio.get_running_loop().time()) is not None
 

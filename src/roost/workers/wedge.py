@@ -41,6 +41,12 @@ def first_token_deadline_s(prompt_bytes: int, stall_s: float) -> float:
     return stall_s + prompt_bytes / SLOWEST_PREFILL_BYTES_PER_S
 
 
+def talk_deadline_s(running_prompt_bytes: int, stall_s: float, may_load_s: float) -> float:
+    """How long an answer may hold comments and nothing else: prefills that share the engine are waited for, and a
+    server elsewhere (`may_load_s`) may have to load first and say so meanwhile."""
+    return first_token_deadline_s(running_prompt_bytes, stall_s) + may_load_s
+
+
 def silent_since(running: Iterable[RunningView], stall_s: float, now: float) -> float | None:
     """Since when no request has got a token although all are past their deadline; None: progress, or not due.
 

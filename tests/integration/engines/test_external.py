@@ -13,7 +13,7 @@ from roost.config.paths import Paths
 from roost.config.settings import ExternalWorker, Knobs, ModelSettings
 from roost.engines.external import External
 from roost.engines.http import worker_http
-from roost.engines.types import Health, Healthy, Loading, Unhealthy
+from roost.engines.types import Health, Healthy, Loading, Unhealthy, Unreachable
 from tests.integration.engines.engine_process import worker_place
 from tests.unit.engines.specs import declared
 
@@ -51,13 +51,25 @@ async def test_it_is_asked_for_its_models_with_its_key_and_never_for_a_token() -
     assert seen == ["GET /v1/models Bearer sk-right"]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, Unhealthy), (500, Unhealthy), (404, Healthy), (503, Loading)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, Unhealthy), (500, Unhealthy), (404, Healthy), (503, Loading), (502, Unreachable)]
+)
 async def test_what_its_status_means(status: int, kind: type[Health]) -> None:
     async with remote(status) as url:
         assert isinstance(await health_of(url), kind)
 
 
-async def test_a_server_that_is_not_there_is_loading() -> None:
+async def test_a_server_that_is_not_there_is_not_loading_and_its_reason_is_told() -> None:
     async with remote() as url:
         pass
-    assert isinstance(await health_of(url), Loading)
+    assert await health_of(url) == Unreachable("connection refused")
+
+
+async def test_a_name_that_nobody_knows_is_told() -> None:
+    assert await health_of("http://nobody.invalid/v1") == Unreachable("its name is not known")
+
+
+async def test_a_server_that_speaks_no_tls_is_told() -> None:
+    async with remote() as url:
+        health = await health_of(url.replace("http://", "https://"))
+    assert isinstance(health, Unreachable) and "TLS" in health.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 
 import aiohttp
@@ -9,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from roost.engines.http import ask, generate_one, worker_http
+from roost.engines.http import MOST_INTERIM, ask, generate_one, worker_http
 from roost.engines.types import TcpEndpoint, UnixEndpoint, UrlEndpoint
 from roost.errors import UpstreamCrashed, UpstreamStalled
 from tests.helpers import short_folder
@@ -21,10 +22,23 @@ async def reply(request: web.Request) -> web.StreamResponse:
         raise web.HTTPFound(request.query["to"])
     if request.path == "/packed":
         return web.Response(body=gzip.compress(b"text"), headers={"Content-Encoding": "gzip"})
+    if request.path == "/interim":
+        await send_interim(request, int(request.query["most"]))
     if request.path.startswith("/v1/"):
         status = int(request.headers.get("X-Status", "200"))
         return web.json_response({"error": "busy"} if status != 200 else {"choices": []}, status=status)
     return web.json_response(dict(request.headers))
+
+
+async def send_interim(request: web.Request, most: int) -> None:
+    """So many informational answers; below 0 without an end."""
+    sent = 0
+    while sent != most:
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        sent += 1
+        await asyncio.sleep(0)
 
 
 def application() -> web.Application:
@@ -69,6 +83,16 @@ async def test_a_unix_session_reaches_its_socket_whatever_the_host_says() -> Non
         async with http.session:
             assert (await ask(http, "POST", "/", {"a": 1})).json()["Content-Type"] == "application/json"
         await runner.cleanup()
+
+
+async def test_interim_answers_are_passed_over_but_not_for_ever() -> None:
+    async with TestServer(application()) as server:
+        http = worker_http(TcpEndpoint("127.0.0.1", server.port or 0))
+        async with http.session, asyncio.timeout(20):
+            for _ in range(2):  # on the same connection: the count begins anew
+                assert (await ask(http, "GET", f"/interim?most={MOST_INTERIM}")).status == 200
+            with pytest.raises(aiohttp.ClientResponseError, match="without an end"):
+                await ask(http, "GET", "/interim?most=-1")
 
 
 @pytest.mark.parametrize(("status", "error"), [(503, UpstreamStalled), (500, UpstreamCrashed), (200, UpstreamCrashed)])

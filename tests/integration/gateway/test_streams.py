@@ -174,6 +174,31 @@ async def test_a_stall_in_a_stream_is_named_in_its_frame(gate: Front) -> None:
     assert last_event(body)["error"]["code"] == "upstream_stalled"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_comments_without_an_end_are_no_progress_and_end_as_a_stall(short_path: Path, stream: bool) -> None:
+    traits = EngineTraits(cancels_non_stream=stream, context_check="none", surfaces=ALL_SURFACES)
+    async with front(short_path, worker={"traits": traits, "overdue": True}) as gate:
+        response, body = await gate.chat(stream=stream, x_stand_in={"chatter": True})
+        assert response.status == (200 if stream else 504)
+        assert last_event(body if stream else b"data: " + body)["error"]["code"] == "upstream_stalled"
+        assert gate.pool.tickets[0].beats == 0
+        await until(lambda: gate.engine.recorder.requests[0].disconnected_at is not None)
+
+
+async def test_a_relayed_stream_of_comments_is_no_progress_either(short_path: Path) -> None:
+    async with front(short_path, worker={"overdue": True}) as gate:
+        body = chat_body(stream=True, x_stand_in={"chatter": True})
+        url = f"{gate.url}/upstream/{MODEL}/v1/chat/completions"
+        async with asyncio.timeout(10), gate.session.post(url, json=body) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (504, "upstream_stalled")
+        assert gate.pool.tickets[0].beats == 0
+
+
+async def test_comments_before_the_first_token_end_nothing_while_they_may_come(gate: Front) -> None:
+    _, body = await gate.chat(stream=True, x_stand_in={"comments": 50, "split_bytes": 5})
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
 async def test_each_chunk_is_a_beat_of_the_wedge_watch(gate: Front) -> None:
     await gate.chat(stream=True, x_stand_in={"tokens": 5})
     assert gate.pool.tickets[0].tokens == 7

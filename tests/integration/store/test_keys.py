@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.errors import BadConfiguration, NotFound
+from roost.errors import BadConfiguration, NotFound, Refused
 from roost.store.keys import Consumer, KeyFile
 from roost.testing.wait import until_sync
 
@@ -76,7 +76,41 @@ def test_a_running_daemon_notices_what_another_process_adds_and_revokes(path: Pa
     assert daemon.consumer(key) is not None
     command.revoke(key[6:18])
     assert daemon.consumer(key) is None
+    assert daemon.configured() and not daemon.exist(), "the last key gone must not open the endpoint"
+    assert "roost keys open-loopback" in (daemon.shut_out() or "")
+    command.open_loopback()
+    assert not daemon.configured() and daemon.shut_out() is None
+
+
+def test_the_loopback_opens_only_when_somebody_says_so_and_no_key_is_left(path: Path) -> None:
+    keys = KeyFile(path)
+    key = keys.add("laptop")
+    with pytest.raises(Refused, match=r"1 keys exist \(laptop\)"):
+        keys.open_loopback()
+    assert keys.consumer(key) is not None
+    keys.revoke(key[6:18])
+    path.write_text('{"keys": []}')
+    assert KeyFile(path).configured(), "a file without keys is no word of anybody"
+    keys.open_loopback()
+    keys.add("again")
+    keys.revoke(keys.list()[0].key_id)
+    assert keys.configured(), "what was said before the first key holds no longer"
+
+
+def test_a_file_that_vanishes_under_a_running_daemon_opens_nothing(path: Path) -> None:
+    daemon = KeyFile(path)
+    key = KeyFile(path).add("laptop")
+    assert daemon.consumer(key) is not None
+    path.unlink()
+    assert daemon.consumer(key) is None
+    assert daemon.configured() and daemon.configured()
+    KeyFile(path).open_loopback()
     assert not daemon.configured()
+
+
+def test_where_other_machines_reach_a_key_is_needed_whatever_the_file_says(path: Path) -> None:
+    KeyFile(path).open_loopback()
+    assert KeyFile(path, always=True).configured() and not KeyFile(path).configured()
 
 
 def test_an_expired_key_opens_nothing_and_closes_no_less(path: Path) -> None:

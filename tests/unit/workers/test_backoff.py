@@ -3,7 +3,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.workers.backoff import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, GiveUp, RetryAt, RetryAtOnce, after_failure
+from roost.workers.backoff import (
+    CIRCUIT_OPEN_S,
+    FIRST_BACKOFF_S,
+    LONGEST_BACKOFF_S,
+    GiveUp,
+    RetryAt,
+    RetryAtOnce,
+    after_failure,
+    after_unreachable,
+)
 
 
 def test_the_first_failure_may_be_an_accident() -> None:
@@ -34,3 +43,13 @@ def test_a_wait_is_never_shorter_than_a_second_nor_longer_than_a_minute(times: l
     if isinstance(verdict, RetryAt):
         wait_s = verdict.time - failures[-1]
         assert FIRST_BACKOFF_S - 1e-6 <= wait_s <= LONGEST_BACKOFF_S + 1e-6
+
+
+def test_a_server_elsewhere_is_left_alone_for_a_while_after_three_failures_within_ten_seconds() -> None:
+    assert after_unreachable([9.0, 10.0], 10.0) == RetryAtOnce()
+    assert after_unreachable([1.0, 9.0, 10.0], 10.0) == RetryAt(10.0 + CIRCUIT_OPEN_S)
+    assert after_unreachable([-50.0, 9.0, 10.0], 10.0) == RetryAtOnce()
+
+
+def test_a_server_elsewhere_is_never_given_up() -> None:
+    assert after_unreachable([float(number) for number in range(100)], 99.0) == RetryAt(99.0 + CIRCUIT_OPEN_S)

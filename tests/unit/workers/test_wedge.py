@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from roost.workers.wedge import RunningView, Window, first_token_deadline_s, is_wedged, silent_since
+from roost.workers.wedge import RunningView, Window, first_token_deadline_s, is_wedged, silent_since, talk_deadline_s
 
 
 def test_nothing_running_is_never_silent() -> None:
@@ -39,3 +39,9 @@ def test_a_stopped_process_is_a_wedge() -> None:
 
 def test_work_without_an_answer_from_its_health_route_is_a_wedge() -> None:
     assert is_wedged(Window(seconds=5.0, cpu_s=4.0, stopped=False, health_failed=True))
+
+
+def test_comments_may_go_on_for_all_prefills_that_share_the_engine_and_for_a_load_elsewhere() -> None:
+    assert talk_deadline_s(0, 30.0, 0.0) == 30.0
+    assert talk_deadline_s(40_000, 30.0, 0.0) == first_token_deadline_s(40_000, 30.0)
+    assert talk_deadline_s(0, 30.0, 120.0) == 150.0
