@@ -34,6 +34,9 @@ class EngineState:
     grandchild_pid: int | None = None
 
 
+STATE = web.AppKey("state", EngineState)
+
+
 async def answer(
     request: web.Request, state: EngineState, seen: SeenRequest, reply: Reply, body: dict[str, Any], told: Behaviour
 ) -> web.StreamResponse:

@@ -82,6 +82,10 @@ class Ticket(Protocol):
         """Why the worker went away in mid-request, for the log and the error: exit code, stalled, stopped."""
         ...
 
+    def must_go(self) -> bool:
+        """Its worker drains: what has no end of its own should find one. Cheap."""
+        ...
+
     def leave(self) -> None:
         """The request is over, whatever the reason; its slot is free at once."""
         ...
@@ -106,6 +110,8 @@ class Entry:
     prompt_bytes: int = 0
     #: False: answer 503 model_loading instead of waiting (setting load.wait).
     wait_for_load: bool = True
+    #: A connection that may be silent for as long as it likes (a websocket): its silence tells nothing of the worker.
+    open_ended: bool = False
 
     @property
     def rank(self) -> int:
