@@ -42,6 +42,12 @@ class GatewaySettings(Section):
     heartbeat_s: float = Field(10.0, gt=0, description="Silence before a stream gets its 200 and an SSE comment.")
     write_deadline_s: float = Field(60.0, gt=0, description="A client that takes no byte for so long is dropped.")
     body_idle_s: float = Field(30.0, gt=0, description="A request body that stands still for so long is 408.")
+    websocket_idle_s: float = Field(
+        600.0,
+        gt=0,
+        description="A websocket under /upstream without a message for so long is closed: while it is open it holds "
+        "a place of its model, and no other may take the model's.",
+    )
     allow_fields: tuple[str, ...] = Field(
         (),
         description="Request fields let through although they reach native code, files or templates "

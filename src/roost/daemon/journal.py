@@ -76,3 +76,5 @@ def open_journal(path: Path, settings: LogSettings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=file, level=max(level, logging.WARNING), format="%(asctime)s %(name)s %(message)s")
+    # Its one warning repeats the subprotocols that a client offers, among which may be its key.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

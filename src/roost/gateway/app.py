@@ -78,7 +78,7 @@ async def _border(request: web.Request, handler: _WebHandler) -> web.StreamRespo
         status = exchange.error.status if exchange.error else response.status
     except (asyncio.CancelledError, ConnectionError) as gone:
         if exchange.told_all:
-            status = exchange.error.status if exchange.error else 200
+            status = exchange.error.status if exchange.error else exchange.told_status
         else:
             exchange.cause = exchange.cause or str(gone) or "the client left"
         raise

@@ -74,6 +74,8 @@ class Exchange:
     error: RoostError | None = None
     #: The last event of a stream is on its way: the request is complete, whatever the client does then.
     told_all: bool = False
+    #: Of the answer that was told, where no response can say it any more.
+    told_status: int = 200
     cause: str | None = None
     retry_count: int | None = None
     #: Of the matched route: the words that its clients read an error in.

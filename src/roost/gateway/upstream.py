@@ -28,6 +28,7 @@ from roost.gateway.job import BROKEN, NO_TIMEOUT, STREAM_HEADERS, worker_url
 from roost.gateway.splice import replace_model
 from roost.gateway.state import Gateway
 from roost.gateway.upstream_errors import chatter, lost
+from roost.gateway.websockets import relay_websocket, wants_websocket
 from roost.workers.types import Entry, ReadyWorker, Ticket
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -40,6 +41,7 @@ _KEPT_BACK = frozenset(
         *("content-length", "accept-encoding", "proxy-authorization", "proxy-connection"),
         *("authorization", "x-api-key", "cookie", "origin", "referer"),
         *("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions"),
     }
 )
 #: Headers of an answer that are passed on.
@@ -86,10 +88,15 @@ async def relay_to_worker(call: Call) -> web.StreamResponse:
     body = await read_body(request, settings.gateway)
     exchange.bytes_in = len(body)
     document = _document(request, body, settings)
-    ticket = gateway.deps.pool.enter(spec.id, Entry(exchange.request_id, request_class(call), prompt_bytes=len(body)))
+    two_way = wants_websocket(request)
+    entry = Entry(exchange.request_id, request_class(call), prompt_bytes=len(body), open_ended=two_way)
+    ticket = gateway.deps.pool.enter(spec.id, entry)
     try:
         route(call, resolution, ticket)
         worker = exchange.worker = await ticket.worker()
+        if two_way:
+            headers = _forwarded(request.headers, worker)
+            return await relay_websocket(call, ticket, worker, f"{target.path}{mark}{query}", headers)
         sent = replace_model(document, worker.served_name) if document else body
         return await relay_through(call, ticket, worker, f"{target.path}{mark}{query}", sent)
     finally:
@@ -133,6 +140,7 @@ async def relay_through(call: Call, ticket: Ticket, worker: ReadyWorker, path: s
         await ticket.settled(error)
         raise _lost(call, ticket, started=False) from error
     try:
+        exchange.told_status = response.status
         headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
         answer = web.StreamResponse(status=response.status, headers={**headers, **exchange.headers()})
         out = ClientStream(call.request, exchange, answer, call.gateway.deps.settings().gateway.write_deadline_s)

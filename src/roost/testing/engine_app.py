@@ -16,12 +16,12 @@ from typing import Any
 
 from aiohttp import web
 
-from roost.testing.engine_generate import EngineState, answer
+from roost.testing.engine_generate import STATE, EngineState, answer
 from roost.testing.engine_options import Behaviour, EngineOptions
 from roost.testing.engine_record import Recorder
 from roost.testing.engine_reply import compose, count_tokens, embedding, prompt_text, relevance
+from roost.testing.engine_websocket import echo
 
-STATE = web.AppKey("state", EngineState)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: The stand-in reads anything: limits are the gateway's business.
@@ -293,6 +293,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/infill", _taken),
     ("POST", "/v1/audio/transcriptions", _taken),
     ("GET", "/v1/audio/voices", _taken),
+    ("GET", "/ws", echo),
     ("GET", "/props", _props),
     ("GET", "/slots", _slots),
     ("POST", "/tokenize", _tokenize),

@@ -42,6 +42,9 @@ class EngineState:
             self.loaded.set()
 
 
+STATE = web.AppKey("state", EngineState)
+
+
 async def answer(
     request: web.Request, state: EngineState, seen: SeenRequest, reply: Reply, body: dict[str, Any], told: Behaviour
 ) -> web.StreamResponse:

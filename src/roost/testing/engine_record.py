@@ -23,6 +23,8 @@ class SeenRequest:
     #: Unix time at which the client was seen to have left; None: it stayed.
     disconnected_at: float | None = None
     ended_at: float | None = None
+    #: Of a websocket: the code that the client closed it with.
+    close_code: int | None = None
 
     @property
     def digest(self) -> str:
@@ -47,6 +49,7 @@ class SeenRequest:
             "disconnected": self.disconnected_at is not None,
             "disconnected_at": self.disconnected_at,
             "ended_at": self.ended_at,
+            "close_code": self.close_code,
         }
 
 

@@ -47,6 +47,8 @@ class FakeWorker:
     #: What `why_lost` says.
     why_lost: str = ""
     log_path: str | None = None
+    #: The unix socket that it serves on; None: the address of `base_url`.
+    socket_path: str | None = None
     running: int = 0
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     #: Set: loaded. Clear it to keep requests waiting.
@@ -106,6 +108,9 @@ class FakeTicket:
     def why_lost(self) -> str:
         return self._worker.why_lost
 
+    def must_go(self) -> bool:
+        return self._worker.state != "ready"
+
     def leave(self) -> None:
         if self.left:
             return
@@ -132,8 +137,9 @@ class FakePool:
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
-        for model_id in self.workers:
-            self._sessions[model_id] = aiohttp.ClientSession(auto_decompress=False)
+        for model_id, worker in self.workers.items():
+            connector = aiohttp.UnixConnector(worker.socket_path) if worker.socket_path else None
+            self._sessions[model_id] = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self
 
     async def __aexit__(

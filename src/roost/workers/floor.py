@@ -186,7 +186,7 @@ class Floor:
                 self._world.host,
                 run_paths(self._world, station.model_id),
                 lambda event: self._post_if_current(station, number, event),
-                lambda: [place.running_view() for place in station.running],
+                lambda: [place.running_view() for place in station.running if not place.entry.open_ended],
             )
             if station.coming:  # else it was unloaded before it began
                 await station.run.main()

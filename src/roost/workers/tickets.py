@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from roost.workers.lifecycle import State
 from roost.workers.station import Place, Station
 from roost.workers.types import Progress, ReadyWorker
 
@@ -53,6 +54,9 @@ class RequestTicket:
 
     def why_lost(self) -> str:
         return self._place.run.why_lost() if self._place.run else "it never reached a worker"
+
+    def must_go(self) -> bool:
+        return self._station.state is not State.READY
 
     def leave(self) -> None:
         self._pool.leave(self._station, self._place)

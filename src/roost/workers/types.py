@@ -93,6 +93,10 @@ class Ticket(Protocol):
         sentence that begins with "cannot reach"."""
         ...
 
+    def must_go(self) -> bool:
+        """Its worker drains: what has no end of its own should find one. Cheap."""
+        ...
+
     def leave(self) -> None:
         """The request is over, whatever the reason; its slot is free at once."""
         ...
@@ -117,6 +121,8 @@ class Entry:
     prompt_bytes: int = 0
     #: False: answer 503 model_loading instead of waiting (setting load.wait).
     wait_for_load: bool = True
+    #: A connection that may be silent for as long as it likes (a websocket): its silence tells nothing of the worker.
+    open_ended: bool = False
 
     @property
     def is_batch(self) -> bool:

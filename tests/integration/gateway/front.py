@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from roost.testing.engine import EngineOptions, Serving, serve
 from roost.testing.pool import FakePool, FakeWorker
 from roost.testing.stand_in import FixedCatalog
 from roost.testing.wait import until
+from roost.workers.types import Pool
 
 MODEL = "org/model-a"
 EMBEDDER = "org/embedder"
@@ -186,7 +187,7 @@ async def front(
         roles = {"default": chat.spec.id, "embedding": EMBEDDER}
         state = State(settings or Settings(), RegistryState(Registry(roles=roles)))
         activity, keys = MemoryActivity(), FakeKeys()
-        deps = _deps(pool, state, activity, keys)
+        deps = gateway_deps(pool, (chat.spec, embedder.spec), state, activity, keys)
         runner = await _run(stack, build_app(deps), state.settings)
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -205,7 +206,18 @@ async def _run(stack: AsyncExitStack, app: web.Application, settings: Settings) 
     return runner
 
 
-def _deps(pool: FakePool, state: State, activity: MemoryActivity, keys: FakeKeys) -> GatewayDeps:
+@asynccontextmanager
+async def listening(deps: GatewayDeps, settings: Settings) -> AsyncIterator[str]:
+    """A gateway over any pool, on a free port; its address."""
+    async with AsyncExitStack() as stack:
+        runner = await _run(stack, build_app(deps), settings)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+def gateway_deps(
+    pool: Pool, models: Iterable[ModelSpec], state: State, activity: MemoryActivity, keys: FakeKeys
+) -> GatewayDeps:
     async def put_role(role: str, model: str) -> RoleReport:
         if state.role_refusal is not None:
             raise state.role_refusal
@@ -218,7 +230,7 @@ def _deps(pool: FakePool, state: State, activity: MemoryActivity, keys: FakeKeys
     return GatewayDeps(
         settings=lambda: state.settings,
         registry=lambda: state.registry,
-        catalog=FixedCatalog({worker.spec.id: worker.spec for worker in pool.workers.values()}),
+        catalog=FixedCatalog({model.id: model for model in models}),
         pool=pool,
         activity=activity,
         keys=keys,
