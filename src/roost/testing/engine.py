@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from typing import TextIO
 
 from roost.testing.engine_app import Serving, build_app, serve
+from roost.testing.engine_generate import flood
 from roost.testing.engine_options import Behaviour, EngineOptions, parse_options
 
 __all__ = ["Behaviour", "EngineOptions", "Serving", "build_app", "main", "serve"]
@@ -74,7 +75,7 @@ async def _live(options: EngineOptions, serving: Serving, stop: asyncio.Event) -
     await serving.state.loaded.wait()
     _say("stand-in loaded")
     if options.log_flood_bytes:
-        threading.Thread(target=_flood, args=(options.log_flood_bytes,), daemon=True).start()
+        threading.Thread(target=flood, args=(options.log_flood_bytes,), daemon=True).start()
     return 0 if await _stopped_within(stop, options.exit_after_load_s) else options.exit_code
 
 
@@ -91,13 +92,6 @@ def _say(text: str, stream: TextIO | None = None) -> None:
     out = stream or sys.stdout
     out.write(f"{text}\n")
     out.flush()
-
-
-def _flood(total_bytes: int) -> None:
-    line = "flood " + "x" * 193 + "\n"
-    for _ in range(total_bytes // len(line)):
-        sys.stdout.write(line)
-    sys.stdout.flush()
 
 
 def _crash() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from roost.testing.engine_generate import STATE, EngineState, answer
+from roost.testing.engine_generate import STATE, EngineState, answer, flood
 from roost.testing.engine_options import Behaviour, EngineOptions
 from roost.testing.engine_record import Recorder
 from roost.testing.engine_reply import compose, count_tokens, embedding, prompt_text, relevance
@@ -124,6 +124,8 @@ async def _generate(request: web.Request) -> web.StreamResponse:
         if state.options.log_prompts:
             sys.stdout.write(f"INFO prompt: {prompt_text(body)[:300]}\n")
             sys.stdout.flush()
+        if told.log_bytes:
+            await asyncio.to_thread(flood, told.log_bytes)
         reply = compose(state.options.model, seen.digest, request.path.endswith("/chat/completions"), body, told)
         async with state.slots or _unlimited():
             return await answer(request, state, seen, reply, body, told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -181,6 +182,14 @@ class AnswerWriter:
             await self._response.prepare(self._request)
         await self._response.write_eof()
         return self._response
+
+
+def flood(total_bytes: int) -> None:
+    """Writes log lines as fast as they are taken. Blocking."""
+    line = "flood " + "x" * 193 + "\n"
+    for _ in range(total_bytes // len(line)):
+        sys.stdout.write(line)
+    sys.stdout.flush()
 
 
 async def _work(seconds: float) -> None:

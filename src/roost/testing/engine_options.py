@@ -68,6 +68,8 @@ class Behaviour:
     body_bytes: int | None = None
     #: Text of the reasoning field, sent before the content.
     reasoning: str | None = None
+    #: So many bytes of log lines are written before the answer.
+    log_bytes: int = 0
     #: `{"name": …, "arguments": "…"}`: answered as a tool call instead of content.
     tool_call: Mapping[str, str] | None = None
 

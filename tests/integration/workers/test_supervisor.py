@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import random
 import signal
 from typing import Any
 
@@ -22,8 +24,9 @@ from roost.errors import (
 )
 from roost.testing.wait import until
 from roost.workers.run import STOP_GRACE_S
+from roost.workers.station import Place
 from roost.workers.types import Phase, ReadyWorker
-from tests.integration.workers.conftest import MakeBench
+from tests.integration.workers.conftest import Bench, MakeBench
 
 
 async def chat(worker: ReadyWorker, **behaviour: Any) -> tuple[int, bytes]:
@@ -299,14 +302,39 @@ async def test_nothing_is_left_on_disk_but_the_log(make_bench: MakeBench) -> Non
 
 
 async def test_ten_thousand_cancelled_requests_leave_no_trace(make_bench: MakeBench) -> None:
-    async with make_bench(settings={"queue": {"max_requests": 100_000}}) as bench:
-        first, _ = await bench.ready("a")
-        tickets = [bench.enter("b") for _ in range(10_000)]
-        for ticket in reversed(tickets):
-            ticket.leave()
-        station = bench.pool._stations["b"]
-        assert (len(station.waiting), len(station.running), station.number) == (0, 0, 0)
+    """Half wait for a model that is not loaded, half for a busy one; all are cancelled while they wait."""
+    async with make_bench(settings={"queue": {"max_requests": 100_000, "max_wait_s": 600.0}}) as bench:
+        bench.engine.concurrency = 1
+        first, worker = await bench.ready("a")
+        tasks_before = len(asyncio.all_tasks())
+
+        async def wait_and_leave(model: str) -> None:
+            ticket = bench.enter(model)
+            try:
+                await ticket.worker()
+            finally:
+                ticket.leave()
+
+        for _ in range(40):
+            async with asyncio.TaskGroup() as group:
+                waiting = [group.create_task(wait_and_leave("ab"[number % 2])) for number in range(250)]
+                await until(lambda: queued(bench) == {"a": 125, "b": 125})
+                for task in random.Random(4).sample(waiting, len(waiting)):
+                    task.cancel()
+        assert queued(bench) == {}
+        assert len(asyncio.all_tasks()) == tasks_before
+        del waiting, task
+        gc.collect()
+        assert len([thing for thing in gc.get_objects() if isinstance(thing, Place)]) == 1
+        (view,) = bench.pool.views()
+        assert (view.model_id, view.pid, view.running) == ("a", worker.pid, 1)
         first.leave()
+        await bench.pool.unload("a")
+        assert bench.pool._stations["b"].number == 0
+
+
+def queued(bench: Bench) -> dict[str, int]:
+    return {view.model_id: view.queued for view in bench.pool.views() if view.queued}
 
 
 async def test_requests_that_share_a_window_and_may_not_fit_together_run_one_after_the_other(
