@@ -50,7 +50,6 @@ STOP_GRACE_S = 10.0
 
 log = structlog.get_logger(__name__)
 
-
 Post = Callable[[Event], None]
 
 
