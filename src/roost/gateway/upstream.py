@@ -127,12 +127,14 @@ def _document(request: web.Request, body: bytes, settings: Settings) -> Document
 async def relay_through(call: Call, ticket: Ticket, worker: ReadyWorker, path: str, body: bytes) -> web.StreamResponse:
     """The worker's own answer to this request with that path and body, byte for byte."""
     exchange = call.exchange
+    sent = _forwarded(call.request.headers, worker)
+    sent.update(STREAM_HEADERS)  # any answer may be one
     try:
         response = await worker.session.request(
             call.request.method,
             worker_url(worker.base_url, path),
             data=body or None,
-            headers=_forwarded(call.request.headers, worker),
+            headers=sent,
             timeout=NO_TIMEOUT,
             allow_redirects=False,
         )
@@ -202,6 +204,5 @@ def _forwarded(headers: Mapping[str, str], worker: ReadyWorker) -> CIMultiDict[s
         if name.lower() not in _KEPT_BACK and name.lower() not in worker.traits.strip_headers:
             kept.add(name, value)
     kept["Accept-Encoding"] = "identity"
-    kept.update(STREAM_HEADERS)  # any answer may be a stream here
     kept.update(worker.headers)
     return kept
