@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -232,22 +232,32 @@ def test_a_client_that_leaves_is_seen_by_the_worker(serve: Serve, stage: str) ->
     assert seen(roost, "org/a")[-1]["tokens_sent"] < 400
 
 
-def test_at_the_concurrency_limit_a_request_is_refused_before_any_byte(serve: Serve, crowd: ThreadPoolExecutor) -> None:
+def test_at_the_concurrency_limit_a_request_is_refused_before_any_byte(serve: Serve) -> None:
     roost = serve(a_more="concurrencyLimit: 2")
-    held = [crowd.submit(ask, roost, "small", **told(delay_s=3)) for _ in range(2)]
-    until_sync(lambda: roost.worker("org/a")["running"] == 2, timeout_s=5)
-    refused = ask(roost, "org/a", stream=True)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "concurrency_limit")
-    assert refused.headers["retry-after"] == "1"
-    assert [answer.result().status_code for answer in held] == [200, 200]
+    with busy(roost, "small") as first, busy(roost) as second:
+        refused = ask(roost, "org/a", stream=True)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "concurrency_limit")
+        assert refused.headers["retry-after"] == "1"
+        assert next(first) and next(second)
+    until_sync(lambda: roost.worker("org/a")["running"] == 0, timeout_s=5)
     assert ask(roost, "org/a").status_code == 200
 
 
-def test_ten_requests_run_at_once_unless_a_model_says_otherwise(serve: Serve, crowd: ThreadPoolExecutor) -> None:
+def test_waiting_requests_count_against_the_limit_too(serve: Serve, crowd: ThreadPoolExecutor) -> None:
+    roost = serve(b_more="concurrencyLimit: 2", settings=UNHURRIED)
+    with busy(roost):
+        waiting = [crowd.submit(ask, roost, "b") for _ in range(2)]
+        until_sync(lambda: roost.worker("b").get("queued") == 2, timeout_s=5)
+        assert ask(roost, "b").json()["error"]["code"] == "concurrency_limit"
+    assert [answer.result().status_code for answer in waiting] == [200, 200]
+
+
+def test_ten_requests_run_at_once_unless_a_model_says_otherwise(serve: Serve) -> None:
     roost = serve()
-    held = [crowd.submit(ask, roost, "org/a", **told(delay_s=1)) for _ in range(10)]
-    until_sync(lambda: roost.worker("org/a")["running"] == 10, timeout_s=5)
-    assert {answer.result().status_code for answer in held} == {200}
+    with ExitStack() as streams:
+        held = [streams.enter_context(busy(roost)) for _ in range(10)]
+        assert roost.worker("org/a")["running"] == 10
+        assert all(next(lines) for lines in held)
 
 
 def test_bodies_and_answers_pass_byte_for_byte_but_for_the_model(serve: Serve) -> None:

@@ -85,6 +85,7 @@ class Daemon:
         self._activity: ActivityStore | None = None
         self._stopping = asyncio.Event()
         self._stop_at_once = asyncio.Event()
+        self._look_again = asyncio.Event()
         self._address = (settings.settings().gateway.host, settings.settings().gateway.port)
         self.pool = Supervisor(self._world())
         self.residents = Residents(
@@ -116,6 +117,10 @@ class Daemon:
             self._stop_at_once.set()
         self._stopping.set()
 
+    def reload(self) -> None:
+        """Look at the files now, whatever their dates say."""
+        self._look_again.set()
+
     # The course.
 
     async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -131,6 +136,7 @@ class Daemon:
                     group.create_task(self._activity.run(), name="activity"),
                     group.create_task(self._registry.run(), name="registry"),
                     group.create_task(self._watch_files(), name="files"),
+                    group.create_task(self._reload_when_told(), name="reload"),
                     group.create_task(self._refresh_catalog(), name="catalog"),
                     group.create_task(self.residents.run(), name="residents"),
                 ]
@@ -292,6 +298,13 @@ class Daemon:
     async def _watch_files(self) -> None:
         paths = self._paths
         await FileWatch([paths.settings, paths.system_settings, paths.catalog], self._files_changed).run()
+
+    async def _reload_when_told(self) -> None:
+        while await self._look_again.wait():
+            self._look_again.clear()
+            if self._paths.registry.exists():
+                self._registry.refresh()
+            await self._files_changed(frozenset({self._paths.settings, self._paths.catalog}))
 
     async def _files_changed(self, changed: frozenset[Path]) -> None:
         if changed - {self._paths.catalog}:

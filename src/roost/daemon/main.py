@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Mapping
 
 import structlog
@@ -90,8 +91,15 @@ async def _serve(daemon: Daemon, listener: socket.socket, tls: ssl.SSLContext | 
     for number in (signal.SIGINT, signal.SIGTERM):
         # Installed explicitly: a parent may have handed SIGINT down ignored.
         loop.add_signal_handler(number, daemon.stop)
+    if not _in_a_terminal():
+        # Services and scripts say "read your files again" so; a terminal says that it is closed.
+        loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     try:
         await daemon.serve(listener, tls)
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+
+def _in_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -116,9 +116,10 @@ def _most_tokens(values: Mapping[str, Any]) -> int | None:
 
 def route(call: Call, resolution: Resolution, ticket: Ticket) -> None:
     """Choose where it runs, and keep the decision for whoever asks why."""
-    phase = ticket.progress().phase
-    ready = phase in (Phase.READY, Phase.QUEUED)
-    choice = choose(resolution, Standing(ready, displaces=phase is Phase.STOPPING_OTHER))
+    progress = ticket.progress()
+    waits = progress.phase in (Phase.QUEUED, Phase.STOPPING_OTHER)
+    ready = progress.phase is Phase.READY or (waits and progress.resident)
+    choice = choose(resolution, Standing(ready, displaces=waits))
     exchange = call.exchange
     exchange.reason = choice.reason
     call.gateway.decisions.record(

@@ -147,7 +147,8 @@ class Supervisor(Floor):
         others_leave = any(s.state in (State.DRAINING, State.STOPPING) for s in self._stations.values())
         if position is not None and station.state is State.STOPPED:
             position += self._requests_before(station)
-        return Progress(Phase.STOPPING_OTHER if others_leave else Phase.QUEUED, position)
+        phase = Phase.STOPPING_OTHER if others_leave else Phase.QUEUED
+        return Progress(phase, position, resident=station.state is State.READY)
 
     def _in_line(self) -> list[residency.ModelView]:
         return residency.in_line(self._views(), self._rules(), self.now())

@@ -28,6 +28,8 @@ class Progress:
     #: 1 = next; None when not queued.
     position: int | None = None
     fraction: float | None = None
+    #: Queued: its model is loaded, and only a slot is not free; else it waits for a place that others have.
+    resident: bool = True
 
     def comment(self) -> str:
         """The text of an SSE comment heartbeat."""
