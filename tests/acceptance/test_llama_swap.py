@@ -351,6 +351,53 @@ def test_the_three_ways_to_unload_answer_in_their_own_words_once_the_process_is_
     assert httpx.get(f"{roost.url}/unload", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
 
 
+def test_unloading_answers_those_that_wait_for_the_model_and_never_loads_it(
+    serve: Serve, crowd: ThreadPoolExecutor
+) -> None:
+    roost = serve(settings=UNHURRIED)
+    with busy(roost) as lines:
+        waiting = crowd.submit(ask, roost, "b")
+        until_sync(lambda: roost.worker("b").get("queued") == 1, timeout_s=5)
+        assert post(roost, "/api/models/unload/b").text == "OK"
+        refused = waiting.result()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_not_resident")
+        assert "was unloaded" in refused.text and next(lines)
+    assert ask(roost, "org/a").status_code == 200 and starts(roost, "b") == 0
+
+
+def test_unloading_a_model_that_loads_ends_the_load_and_answers_its_requests(
+    serve: Serve, crowd: ThreadPoolExecutor
+) -> None:
+    roost = serve(b="--load-s 60")
+    waiting = crowd.submit(ask, roost, "b")
+    until_sync(lambda: running(roost).get("b") == "starting", timeout_s=10)
+    until_sync(lambda: roost.worker("b")["pid"] is not None, timeout_s=10)
+    pid = roost.worker("b")["pid"]
+    assert post(roost, "/api/models/unload/b").text == "OK"
+    assert "was unloaded" in waiting.result().text and not psutil.pid_exists(pid)
+    assert ask(roost, "org/a").status_code == 200
+
+
+def test_a_command_that_is_not_there_is_told_by_its_name(serve: Serve, tmp_path: Path) -> None:
+    roost = serve()
+    path = roost.home / "roost.toml"
+    path.write_text(path.read_text() + '\n[models.gone.command]\ncmd = "no-such-server --port ${PORT}"\n')
+    until_sync(lambda: httpx.get(f"{roost.url}/v1/models/gone").status_code == 200, timeout_s=5)
+    refused = ask(roost, "gone")
+    assert refused.status_code == 503 and "no-such-server" in refused.json()["error"]["message"]
+    assert ask(roost, "b").status_code == 200
+
+
+def test_a_client_that_leaves_while_its_model_loads_costs_the_others_nothing(
+    serve: Serve, crowd: ThreadPoolExecutor
+) -> None:
+    roost = serve(b="--load-s 1")
+    others = [crowd.submit(ask, roost, "b") for _ in range(2)]
+    leave_after_connecting(roost, "b", {}, stream=True, until=False)
+    assert [answer.result().status_code for answer in others] == [200, 200] and starts(roost, "b") == 1
+    until_sync(lambda: roost.worker("b")["running"] == roost.worker("b")["queued"] == 0, timeout_s=5)
+
+
 def test_a_stop_command_is_run_with_the_pid(serve: Serve, tmp_path: Path) -> None:
     mark = tmp_path / "stopped"
     roost = serve(a="--ignore-term", a_more=f"cmdStop: sh -c 'echo ${{PID}} > {mark}; kill -9 ${{PID}}'")

@@ -78,6 +78,10 @@ def queue_full(station: Station, most: int) -> ConcurrencyLimit | None:
     )
 
 
+def was_unloaded(model_id: str) -> ModelNotResident:
+    return ModelNotResident(f"cannot serve {model_id}: it was unloaded", retry_after_s=1)
+
+
 def stays_resident(model_id: str, resident: str, rules: Rules) -> ModelNotResident:
     """Of a model that no wait would let in."""
     if rules.policy is RotationPolicy.NEVER:

@@ -12,9 +12,9 @@ import time
 import structlog
 
 from roost.config.settings import Settings
-from roost.errors import ModelNotResident, NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
+from roost.errors import NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
 from roost.workers import backoff, residency
-from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone
+from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
 from roost.workers.lifecycle import Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
 from roost.workers.residency import Kind, ModelView, Rules
@@ -255,8 +255,7 @@ class Floor:
         station.ready_since = station.drain_deadline = None
         station.running.clear()  # those requests learn of it from their connections
         if station.unloading:
-            unloaded = ModelNotResident(f"cannot serve {station.model_id}: it was unloaded", retry_after_s=1)
-            fail_waiting(station, unloaded)
+            fail_waiting(station, was_unloaded(station.model_id))
         if station.restart and event is Event.EXITED:
             station.wanted_since = self.now()
         self._post(station, event)

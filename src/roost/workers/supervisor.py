@@ -18,6 +18,7 @@ from roost.workers.answers import (
     new_future,
     not_resident,
     queue_full,
+    was_unloaded,
 )
 from roost.workers.floor import Floor
 from roost.workers.lifecycle import OCCUPYING, Event, State, allows
@@ -194,7 +195,11 @@ class Supervisor(Floor):
         if station is None:
             return
         answer_wanted(station, ModelNotResident(f"{model_id} was unloaded while it loaded"))
-        if allows(station.state, Event.DRAIN):
+        if station.state is State.STOPPED:
+            # Whoever is still in line would only load it again.
+            fail_waiting(station, was_unloaded(model_id))
+            self._replan()
+        elif allows(station.state, Event.DRAIN):
             station.unloading = True
             await self._drain(station, self._world.settings().drain_s)
 
