@@ -31,6 +31,19 @@ def test_an_auxiliary_role_without_an_entry_never_falls_back() -> None:
     assert '404 model_not_found; run "roost use embedding ID"' in steps("embedding", report)
 
 
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("selector", f'"any" is a selector, which chooses at each request; now it means {SMOL}'),
+        ("profile", f'"any" means {SMOL} while the active profile says so'),
+        ("alias", f'"any" is an alias of {SMOL}'),
+    ],
+)
+def test_a_name_that_may_mean_something_else_tomorrow_says_so(kind: str, sentence: str) -> None:
+    entry = {"id": "any", "meta": {"llamaswap": {"type": kind}}, "roost": {"resolves_to": SMOL}}
+    assert sentence in steps("any", status(), entry)
+
+
 def test_a_resident_model_shows_its_worker_and_proof() -> None:
     text = steps("default", status())
     assert "is ready in worker smol-1: llama.cpp 2026.10, pid 4242" in text

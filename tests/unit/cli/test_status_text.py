@@ -52,6 +52,14 @@ def test_an_idle_ttl_says_when_it_ends() -> None:
     assert "unloads in 5 min if idle" in text_of(status(workers=(worker(expires_at=NOW + 300),)))
 
 
+def test_who_waits_is_told_for_how_long_and_when_its_turn_is() -> None:
+    waiting = {"state": "queued", "pid": None, "running": 0, "waits_s": 75.0}
+    text = text_of(status(workers=(worker(**waiting, place=1), worker(**waiting, model="other", place=2))))
+    assert "0 running, 2 queued for 1 min 15 s (next to be loaded), 4 at once" in text
+    assert "2 queued for 1 min 15 s (number 2 in line to be loaded)" in text
+    assert "2 queued for 3 s, 4 at once" in text_of(status(workers=(worker(waits_s=3.0),)))
+
+
 def test_a_failed_worker_says_why_and_what_mends_it() -> None:
     failed = worker(state="failed", pid=None, problem="exit code 1: no such file", mend="roost models verify X")
     assert 'problem: exit code 1: no such file; run "roost models verify X"' in text_of(status(workers=(failed,)))
