@@ -27,7 +27,7 @@ MODEL = {
     "sendLoadingState": GLOBAL["sendLoadingState"],
     "timeouts": "roost ends a request only when its worker shows no sign of work (engine.stall_s)",
     "healthCheckTimeout": "llama-swap takes it from the top level; set it there",
-    "compat": "a connection that is upgraded to a websocket is not relayed",
+    "compat": "a websocket through /upstream loads its model and counts like any other request",
 }
 CAPABILITIES = {"disableAuto": "roost asks no server what it can do; what is declared is what counts"}
 PEER = {"timeouts": MODEL["timeouts"]}
