@@ -18,6 +18,7 @@ from roost.gateway.body import check_declared_size, check_json_type
 from roost.gateway.call import Body, Call, Route
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.exchange import CLIENT_CLOSED_STATUS, Exchange, log_refused, log_row
+from roost.gateway.held import Held
 from roost.gateway.hosts import check_host, check_origin, check_target
 from roost.gateway.metrics import Metrics
 from roost.gateway.redirects import ActiveProfile
@@ -37,7 +38,8 @@ def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | Non
     decisions = shared.decisions if shared else DecisionRing()
     app = web.Application(middlewares=[_border])
     profile = shared.profile if shared else ActiveProfile()
-    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile)
+    held = shared.held if shared else Held()
+    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile, held)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route), expect_handler=_expect_continue)
     return app
@@ -77,8 +79,10 @@ async def _border(request: web.Request, handler: _WebHandler) -> web.StreamRespo
             await response.write_eof()
         status = exchange.error.status if exchange.error else response.status
     except (asyncio.CancelledError, ConnectionError) as gone:
-        if exchange.told_all:
-            status = exchange.error.status if exchange.error else exchange.told_status
+        if exchange.error is not None:
+            status = exchange.error.status
+        elif exchange.told_all:
+            status = exchange.told_status
         else:
             exchange.cause = exchange.cause or str(gone) or "the client left"
         raise

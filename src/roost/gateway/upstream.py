@@ -160,12 +160,12 @@ async def _copy(call: Call, ticket: Ticket, response: aiohttp.ClientResponse, ou
             if not _only_comments(response, data):
                 ticket.beat()
             elif ticket.overdue():
-                raise _ended(call, out, chatter(_model(call)))
+                raise out.broken(chatter(_model(call)))
             call.exchange.first_byte()
             await out.write(data)
         call.exchange.told_all = out.begun
     except aiohttp.ClientError as error:
-        raise _ended(call, out, _lost(call, ticket, started=out.begun)) from error
+        raise out.broken(_lost(call, ticket, started=out.begun)) from error
     if not out.begun:
         await out.response.prepare(call.request)
     await out.end()
@@ -176,16 +176,6 @@ def _only_comments(response: aiohttp.ClientResponse, data: bytes) -> bool:
     if response.content_type != "text/event-stream" or not data.startswith((b":", b"\n", b"\r")):
         return False
     return not any(line for line in data.splitlines() if not line.startswith(b":"))
-
-
-def _ended(call: Call, out: ClientStream, failure: RoostError) -> RoostError | ConnectionResetError:
-    """What to raise. Of an answer in a shape that is not ours, once begun, a broken connection tells the failure."""
-    if not out.begun:
-        return failure
-    call.exchange.error = failure
-    if call.request.transport is not None:
-        call.request.transport.abort()
-    return ConnectionResetError(failure.message)
 
 
 def _model(call: Call) -> str:
