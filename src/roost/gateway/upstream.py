@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from roost.config.settings import Settings
+from roost.config.settings import GatewaySettings, Settings
 from roost.errors import Conflict, ModelNotFound, RoostError
 from roost.gateway.body import read_body
 from roost.gateway.call import Call
@@ -143,9 +143,9 @@ async def relay_through(call: Call, ticket: Ticket, worker: ReadyWorker, path: s
         raise _lost(call, ticket, started=False) from error
     try:
         exchange.told_status = response.status
-        headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
-        answer = web.StreamResponse(status=response.status, headers={**headers, **exchange.headers()})
-        out = ClientStream(call.request, exchange, answer, call.gateway.deps.settings().gateway.write_deadline_s)
+        limits = call.gateway.deps.settings().gateway
+        answer = web.StreamResponse(status=response.status, headers=_passed_back(call, response, limits))
+        out = ClientStream(call.request, exchange, answer, limits.write_deadline_s)
         out.while_blocked = lambda: ticket.beat(0)
         await _copy(call, ticket, response, out)
         return answer
@@ -169,6 +169,17 @@ async def _copy(call: Call, ticket: Ticket, response: aiohttp.ClientResponse, ou
     if not out.begun:
         await out.response.prepare(call.request)
     await out.end()
+
+
+def _passed_back(call: Call, response: aiohttp.ClientResponse, limits: GatewaySettings) -> dict[str, str]:
+    """The answer's headers. Its type is the engine's word, and a page of an engine would be one of roost's own origin:
+    its scripts could read and do what its reader may. So it is shown without any, and nothing is taken for a page that
+    does not say so, unless the settings let pages of this origin call."""
+    headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
+    headers["X-Content-Type-Options"] = "nosniff"
+    if f"{call.request.scheme}://{call.request.host}".lower() not in limits.allowed_origins:
+        headers["Content-Security-Policy"] = "sandbox"
+    return headers | call.exchange.headers()
 
 
 def _only_comments(response: aiohttp.ClientResponse, data: bytes) -> bool:
