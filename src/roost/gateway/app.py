@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from roost.errors import InternalError, RoostError
 from roost.gateway.auth import Scope, authorise, identify
@@ -19,7 +20,7 @@ from roost.gateway.call import Body, Call, Route
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.exchange import CLIENT_CLOSED_STATUS, Exchange, log_refused, log_row
 from roost.gateway.held import Held
-from roost.gateway.hosts import check_host, check_origin, check_target
+from roost.gateway.hosts import check_framing, check_host, check_origin, check_target
 from roost.gateway.metrics import Metrics
 from roost.gateway.redirects import ActiveProfile
 from roost.gateway.replies import error_response, from_http
@@ -100,7 +101,11 @@ async def _answered(
             _check_sender(request, gateway)
         return await handler(request)
     except RoostError as error:
-        return _refused(exchange, error)
+        response = _refused(exchange, error)
+        if request.version < HttpVersion11:
+            # Where such a request ends may be read in two ways: nothing that follows on its connection is answered.
+            response.force_close()
+        return response
     except web.HTTPException as error:
         return _refused(exchange, from_http(error), error)
     except ConnectionError:
@@ -117,6 +122,7 @@ def _check_sender(request: web.Request, gateway: Gateway) -> None:
     if "Origin" in request.headers:
         check_origin(request.headers.getall("Origin"), gateway.deps.settings().gateway.allowed_origins)
     check_target(request.raw_path)
+    check_framing(request.version, request.headers)
 
 
 def _refused(exchange: Exchange, error: RoostError, http: web.HTTPException | None = None) -> web.Response:

@@ -73,7 +73,7 @@ def split_target(raw: str, gateway: Gateway) -> Target:
 async def relay_to_worker(call: Call) -> web.StreamResponse:
     """Relay one request as it came; only `model` in a JSON body becomes the worker's own name."""
     request, gateway, exchange = call.request, call.gateway, call.exchange
-    check_same_site(request.headers.get("Sec-Fetch-Site"))
+    check_same_site(request.headers.getall("Sec-Fetch-Site", ()))
     refuse_when_draining(call)
     raw, mark, query = request.raw_path.removeprefix("/upstream/").partition("?")
     target = split_target(raw, gateway)
