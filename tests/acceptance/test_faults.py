@@ -99,6 +99,24 @@ def test_an_engine_that_only_comments_is_stalled_and_its_other_requests_go_on(st
     assert worker_pid(roost) == pid, "it answers others: nobody is killed"
 
 
+def test_large_answers_at_once_come_whole_and_are_not_kept_in_memory(stand_in: MakeRoost) -> None:
+    roost = stand_in().start()
+    assert roost.process and ask(roost).status_code == 200
+    daemon = psutil.Process(roost.process.pid)
+    before, most, size = daemon.memory_info().rss, 0, 48 * 2**20
+    answers: list[httpx.Response] = []
+    callers = [
+        threading.Thread(target=lambda: answers.append(ask(roost, x_stand_in={"body_bytes": size}))) for _ in range(4)
+    ]
+    for caller in callers:
+        caller.start()
+    while any(caller.is_alive() for caller in callers):
+        most = max(most, daemon.memory_info().rss)
+        callers[-1].join(0.05)
+    assert [len(answer.content) >= size and answer.json()["model"] for answer in answers] == ["a"] * 4
+    assert most - before < size, "together they have four times that"
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_engine_that_answers_nothing_but_interim_answers_is_told_at_once(stand_in: MakeRoost, stream: bool) -> None:
     roost = stand_in().start()

@@ -311,6 +311,46 @@ def test_a_second_request_hidden_in_the_first_is_never_answered(keyless: Roost, 
     assert b'"code"' in answer and b"x-request-id" in answer.lower()
 
 
+@pytest.mark.parametrize("coding", ["chunked", "identity", "gzip, chunked"])
+def test_chunks_in_http_1_0_are_refused_and_nothing_behind_them_is_answered(keyless: Roost, coding: str) -> None:
+    host = f"127.0.0.1:{keyless.port}"
+    head = f"POST {CHAT} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\nConnection: keep-alive\r\n"
+    body = '{"model": "a", "messages": []}'
+    rest = f"Transfer-Encoding: {coding}\r\n\r\n{len(body):x}\r\n{body}\r\n0\r\n\r\n" + _HIDDEN.format(host=host)
+    answer = raw(keyless, (head + rest).encode())
+    assert re.fullmatch(rb"HTTP/1\.[01] 400 .*", answer.split(b"\r\n")[0]), answer[:200]
+    assert len(re.findall(rb"HTTP/1\.[01] \d", answer)) == 1
+
+
+TWICE = {
+    "Origin": ("http://allowed.example", "http://evil.example", 403),
+    "Host": ("127.0.0.1:{port}", "evil.example", 400),
+    "Authorization": ("Bearer {admin}", "Bearer nonsense", 400),
+    "x-api-key": ("{admin}", "nonsense", 400),
+    "Content-Type": ("application/json", "text/plain", 400),
+    "Content-Encoding": ("identity", "gzip", 400),
+    "Sec-Fetch-Site": ("same-origin", "cross-site", 403),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", TWICE)
+def test_a_header_that_stands_twice_is_not_taken_by_its_better_half(
+    guarded: Roost, keys: dict[str, str], name: str, turned: bool
+) -> None:
+    good, bad, status = TWICE[name]
+    headers = [("Host", "127.0.0.1:{port}"), ("Content-Type", "application/json"), ("x-api-key", "{admin}")]
+    kept = [header for header in headers if header[0] != name and (name, header[0]) != ("Authorization", "x-api-key")]
+    pair = [(name, bad), (name, good)] if turned else [(name, good), (name, bad)]
+    lines = "".join(f"{key}: {value}\r\n" for key, value in (*kept, *pair))
+    lines = lines.format(port=guarded.port, admin=keys["admin"])
+    request = (
+        f"POST /upstream/a/v1/chat/completions HTTP/1.1\r\n{lines}Connection: close\r\nContent-Length: 2\r\n\r\n{{}}"
+    )
+    answer = raw(guarded, request.encode())
+    assert answer.split(b" ", 2)[1] == str(status).encode(), answer[:300]
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [

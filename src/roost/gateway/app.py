@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from roost.errors import InternalError, RoostError
 from roost.gateway.auth import Scope, authorise, identify
@@ -18,7 +19,8 @@ from roost.gateway.body import check_declared_size, check_json_type
 from roost.gateway.call import Body, Call, Route
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.exchange import CLIENT_CLOSED_STATUS, Exchange, log_refused, log_row
-from roost.gateway.hosts import check_host, check_origin, check_target
+from roost.gateway.held import Held
+from roost.gateway.hosts import check_framing, check_host, check_origin, check_target
 from roost.gateway.metrics import Metrics
 from roost.gateway.redirects import ActiveProfile
 from roost.gateway.replies import error_response, from_http
@@ -37,7 +39,8 @@ def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | Non
     decisions = shared.decisions if shared else DecisionRing()
     app = web.Application(middlewares=[_border])
     profile = shared.profile if shared else ActiveProfile()
-    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile)
+    held = shared.held if shared else Held()
+    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile, held)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route), expect_handler=_expect_continue)
     return app
@@ -77,8 +80,10 @@ async def _border(request: web.Request, handler: _WebHandler) -> web.StreamRespo
             await response.write_eof()
         status = exchange.error.status if exchange.error else response.status
     except (asyncio.CancelledError, ConnectionError) as gone:
-        if exchange.told_all:
-            status = exchange.error.status if exchange.error else exchange.told_status
+        if exchange.error is not None:
+            status = exchange.error.status
+        elif exchange.told_all:
+            status = exchange.told_status
         else:
             exchange.cause = exchange.cause or str(gone) or "the client left"
         raise
@@ -96,7 +101,11 @@ async def _answered(
             _check_sender(request, gateway)
         return await handler(request)
     except RoostError as error:
-        return _refused(exchange, error)
+        response = _refused(exchange, error)
+        if request.version < HttpVersion11:
+            # Where such a request ends may be read in two ways: nothing that follows on its connection is answered.
+            response.force_close()
+        return response
     except web.HTTPException as error:
         return _refused(exchange, from_http(error), error)
     except ConnectionError:
@@ -113,6 +122,7 @@ def _check_sender(request: web.Request, gateway: Gateway) -> None:
     if "Origin" in request.headers:
         check_origin(request.headers.getall("Origin"), gateway.deps.settings().gateway.allowed_origins)
     check_target(request.raw_path)
+    check_framing(request.version, request.headers)
 
 
 def _refused(exchange: Exchange, error: RoostError, http: web.HTTPException | None = None) -> web.Response:

@@ -9,6 +9,10 @@ _PIECEWISE = ("content", "reasoning", "reasoning_content", "refusal", "text", "a
 _SHAPES = {"chat.completion.chunk": "chat.completion"}
 
 
+class _Text(list[str]):
+    """Text in pieces: adding them to a string one by one would copy it each time."""
+
+
 class Assembler:
     """Chunks in, one OpenAI answer out: chat (tool calls, reasoning, logprobs, n choices) and completions."""
 
@@ -38,11 +42,17 @@ class Assembler:
             if key == "delta":
                 _merge_delta(held.setdefault("message", {"role": "assistant", "content": None}), value or {})
             elif key == "text":
-                held["text"] = held.get("text", "") + (value or "")
+                _add_text(held, key, value or "")
             elif key == "logprobs":
                 held["logprobs"] = _joined_logprobs(held.get("logprobs"), value)
             elif value is not None or key not in held:
                 held[key] = value
+
+
+def _add_text(held: dict[str, Any], key: str, piece: str) -> None:
+    if not isinstance(held.get(key), _Text):
+        held[key] = _Text([str(held[key])] if held.get(key) else [])
+    held[key].append(piece)
 
 
 def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
@@ -51,7 +61,7 @@ def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
             for call in value or ():
                 _merge_call(message.setdefault("tool_calls", {}), call)
         elif key in _PIECEWISE and isinstance(value, str):
-            message[key] = (message.get(key) or "") + value
+            _add_text(message, key, value)
         elif value is not None or key not in message:
             message[key] = value
 
@@ -68,7 +78,7 @@ def _merge_call(calls: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None
 def _merge_function(function: dict[str, Any], piece: dict[str, Any]) -> None:
     for key, value in piece.items():
         if key == "arguments" and isinstance(value, str):
-            function[key] = function.get(key, "") + value
+            _add_text(function, key, value)
         elif value is not None:
             function[key] = value
 
@@ -77,16 +87,29 @@ def _joined_logprobs(held: Any, piece: Any) -> Any:
     """Lists are joined field by field: `content` of chat, `tokens`, `token_logprobs` and so on of completions."""
     if not isinstance(piece, dict) or not isinstance(held, dict):
         return piece if held is None else held
-    joined = dict(held)
     for key, value in piece.items():
-        before = joined.get(key)
-        joined[key] = before + value if isinstance(before, list) and isinstance(value, list) else before or value
-    return joined
+        before = held.get(key)
+        if isinstance(before, list) and isinstance(value, list):
+            before.extend(value)
+        else:
+            held[key] = before or value
+    return held
 
 
 def _finished(choice: dict[str, Any]) -> dict[str, Any]:
-    message = choice.get("message")
-    if message is None or "tool_calls" not in message:
-        return choice
-    calls = [{"type": "function", **call} for _, call in sorted(message["tool_calls"].items())]
-    return choice | {"message": message | {"tool_calls": calls}}
+    done = _joined(choice)
+    if "message" not in choice:
+        return done
+    message = done["message"] = _joined(choice["message"])
+    if "tool_calls" in message:
+        message["tool_calls"] = [_finished_call(call) for _, call in sorted(message["tool_calls"].items())]
+    return done
+
+
+def _finished_call(call: dict[str, Any]) -> dict[str, Any]:
+    done = {"type": "function", **call}
+    return done | {"function": _joined(done["function"])} if "function" in done else done
+
+
+def _joined(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: "".join(value) if isinstance(value, _Text) else value for key, value in fields.items()}

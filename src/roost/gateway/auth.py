@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+from multidict import MultiMapping
+
 from roost.errors import Forbidden, InvalidApiKey
 from roost.gateway.deps import KeyRing
+from roost.gateway.hosts import only
 from roost.store.keys import Consumer
 
 
@@ -27,16 +29,20 @@ class Scope(StrEnum):
     CONTROL = "control"
 
 
-def presented_key(headers: Mapping[str, str]) -> str | None:
-    """The key of a request: Bearer, x-api-key, or the password of Basic; one extraction for all routes."""
-    scheme, _, value = headers.get("Authorization", "").partition(" ")
+def presented_key(headers: MultiMapping[str]) -> str | None:
+    """The key of a request: Bearer, x-api-key, or the password of Basic; one extraction for all routes.
+
+    Raises BadRequest where one of these stands twice.
+    """
+    other = only(headers, "x-api-key")
+    scheme, _, value = (only(headers, "Authorization") or "").partition(" ")
     value = value.strip()
     match scheme.lower():
         case "bearer" if value:
             return value
         case "basic" if value:
             return _basic_password(value)
-    return headers.get("x-api-key") or None
+    return other or None
 
 
 def _basic_password(value: str) -> str | None:
@@ -60,10 +66,10 @@ def is_loopback(peer: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
-def identify(headers: Mapping[str, str], keys: KeyRing, peer: str | None) -> Consumer | None:
+def identify(headers: MultiMapping[str], keys: KeyRing, peer: str | None) -> Consumer | None:
     """The owner of the presented key; None for a keyless loopback caller while no keys are configured.
 
-    Raises InvalidApiKey.
+    Raises InvalidApiKey, BadRequest.
     """
     if not keys.configured():
         if is_loopback(peer):

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from roost.config.settings import GatewaySettings
 from roost.errors import BadRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
+from roost.gateway.hosts import only
 
 
 def check_json_type(request: web.Request) -> None:
@@ -19,10 +20,12 @@ def check_json_type(request: web.Request) -> None:
 
 
 def check_declared_size(request: web.Request, limits: GatewaySettings) -> None:
-    """Raises before a byte is read: RequestTooLarge by Content-Length, UnsupportedMediaType for a compressed body."""
+    """Raises before a byte is read: RequestTooLarge by Content-Length, UnsupportedMediaType for a compressed body,
+    BadRequest for one of two types."""
+    only(request.headers, "Content-Type")
     if (request.content_length or 0) > limits.max_body_bytes:
         raise _too_large(limits)
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if (only(request.headers, "Content-Encoding") or "identity").lower() != "identity":
         raise UnsupportedMediaType("compressed bodies are not read; send the body as it is")
 
 

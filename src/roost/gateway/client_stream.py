@@ -88,6 +88,16 @@ class ClientStream:
         await self.write(error_frame(error))
         await self.response.write_eof()
 
+    def broken(self, error: RoostError) -> RoostError | ConnectionResetError:
+        """What to raise for an answer that has no place for an error: the error itself while the status can tell it,
+        else an aborted connection tells that what came is not all."""
+        if not self.begun:
+            return error
+        self._exchange.error = error
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        return ConnectionResetError(error.message)
+
     async def end(self) -> None:
         """The body is complete."""
         await self.response.write_eof()
@@ -134,3 +144,16 @@ class ClientStream:
     def _unsent(self) -> int:
         transport = self._request.transport
         return transport.get_write_buffer_size() if transport is not None else 0
+
+
+async def send_in_pieces(
+    request: web.Request, exchange: Exchange, out: ClientStream, body: bytes
+) -> web.StreamResponse:
+    """A body that is there already, to a reader that may be slow: as much is copied as it takes."""
+    out.response.content_length = len(body)
+    for at in range(0, len(body), _CROWDED_BYTES):
+        exchange.first_byte()
+        await out.write(body[at : at + _CROWDED_BYTES])
+    exchange.told_all = True
+    await out.end()
+    return out.response

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aiohttp.http import HttpVersion, HttpVersion11
+from multidict import MultiMapping
+
 from roost.errors import BadRequest, HostNotAllowed, OriginNotAllowed
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -53,7 +56,22 @@ def check_target(raw_path: str) -> None:
         raise BadRequest("the request target must be a path, such as /v1/models")
 
 
-def check_same_site(fetch_site: str | None) -> None:
-    """Raises OriginNotAllowed for a GET that changes state and comes from another site's page."""
-    if fetch_site not in (None, "same-origin", "none"):
+def check_framing(version: HttpVersion, headers: MultiMapping[str]) -> None:
+    """Raises BadRequest for chunks from a client of HTTP/1.0, which knows none: servers disagree on where they end."""
+    if version < HttpVersion11 and "Transfer-Encoding" in headers:
+        raise BadRequest("HTTP/1.0 has no Transfer-Encoding; send a Content-Length, or HTTP/1.1")
+
+
+def only(headers: MultiMapping[str], name: str) -> str | None:
+    """The one value of a header; None when it is not there. Raises BadRequest for two: whoever looked at a request
+    before may have gone by the other one."""
+    values = headers.getall(name, ())
+    if len(values) > 1:
+        raise BadRequest(f"the header {name} stands twice in the request; send it once")
+    return values[0] if values else None
+
+
+def check_same_site(fetch_sites: Sequence[str]) -> None:
+    """Raises OriginNotAllowed for a request that changes state and says anywhere that another site's page sends it."""
+    if any(site not in ("same-origin", "none") for site in fetch_sites):
         raise OriginNotAllowed("another site's page may not call this; open it directly")

@@ -35,8 +35,6 @@ STREAM_HEADERS = {"Connection": "close"}
 _JSON_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 #: What a broken worker looks like from here.
 BROKEN = (aiohttp.ClientError, OSError)
-#: Largest answer that is held as a whole.
-LARGEST_ANSWER_BYTES = 256 * 2**20
 _LARGEST_ERROR_BYTES = 64 * 2**10
 #: An engine that refuses has nothing to compute: the reasons come at once, or the status must do.
 _ERROR_BODY_S = 5.0

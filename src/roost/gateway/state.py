@@ -13,6 +13,7 @@ from roost.config.settings import Settings
 from roost.errors import ModelUnavailable
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.filters import BodyPolicy
+from roost.gateway.held import Held
 from roost.gateway.hosts import allowed_hosts
 from roost.gateway.metrics import Metrics
 from roost.gateway.redirects import ActiveProfile, pinned, selected
@@ -30,6 +31,7 @@ class Gateway:
     decisions: DecisionRing
     control: bool = False
     profile: ActiveProfile = field(default_factory=ActiveProfile)
+    held: Held = field(default_factory=Held)
     _settled: Settled | None = field(default=None, repr=False)
 
     def settled(self) -> Settled:

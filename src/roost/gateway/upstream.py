@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from roost.config.settings import Settings
+from roost.config.settings import GatewaySettings, Settings
 from roost.errors import Conflict, ModelNotFound, RoostError
 from roost.gateway.body import read_body
 from roost.gateway.call import Call
@@ -73,7 +73,7 @@ def split_target(raw: str, gateway: Gateway) -> Target:
 async def relay_to_worker(call: Call) -> web.StreamResponse:
     """Relay one request as it came; only `model` in a JSON body becomes the worker's own name."""
     request, gateway, exchange = call.request, call.gateway, call.exchange
-    check_same_site(request.headers.get("Sec-Fetch-Site"))
+    check_same_site(request.headers.getall("Sec-Fetch-Site", ()))
     refuse_when_draining(call)
     raw, mark, query = request.raw_path.removeprefix("/upstream/").partition("?")
     target = split_target(raw, gateway)
@@ -143,9 +143,9 @@ async def relay_through(call: Call, ticket: Ticket, worker: ReadyWorker, path: s
         raise _lost(call, ticket, started=False) from error
     try:
         exchange.told_status = response.status
-        headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
-        answer = web.StreamResponse(status=response.status, headers={**headers, **exchange.headers()})
-        out = ClientStream(call.request, exchange, answer, call.gateway.deps.settings().gateway.write_deadline_s)
+        limits = call.gateway.deps.settings().gateway
+        answer = web.StreamResponse(status=response.status, headers=_passed_back(call, response, limits))
+        out = ClientStream(call.request, exchange, answer, limits.write_deadline_s)
         out.while_blocked = lambda: ticket.beat(0)
         await _copy(call, ticket, response, out)
         return answer
@@ -160,15 +160,26 @@ async def _copy(call: Call, ticket: Ticket, response: aiohttp.ClientResponse, ou
             if not _only_comments(response, data):
                 ticket.beat()
             elif ticket.overdue():
-                raise _ended(call, out, chatter(_model(call)))
+                raise out.broken(chatter(_model(call)))
             call.exchange.first_byte()
             await out.write(data)
         call.exchange.told_all = out.begun
     except aiohttp.ClientError as error:
-        raise _ended(call, out, _lost(call, ticket, started=out.begun)) from error
+        raise out.broken(_lost(call, ticket, started=out.begun)) from error
     if not out.begun:
         await out.response.prepare(call.request)
     await out.end()
+
+
+def _passed_back(call: Call, response: aiohttp.ClientResponse, limits: GatewaySettings) -> dict[str, str]:
+    """The answer's headers. Its type is the engine's word, and a page of an engine would be one of roost's own origin:
+    its scripts could read and do what its reader may. So it is shown without any, and nothing is taken for a page that
+    does not say so, unless the settings let pages of this origin call."""
+    headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
+    headers["X-Content-Type-Options"] = "nosniff"
+    if f"{call.request.scheme}://{call.request.host}".lower() not in limits.allowed_origins:
+        headers["Content-Security-Policy"] = "sandbox"
+    return headers | call.exchange.headers()
 
 
 def _only_comments(response: aiohttp.ClientResponse, data: bytes) -> bool:
@@ -176,16 +187,6 @@ def _only_comments(response: aiohttp.ClientResponse, data: bytes) -> bool:
     if response.content_type != "text/event-stream" or not data.startswith((b":", b"\n", b"\r")):
         return False
     return not any(line for line in data.splitlines() if not line.startswith(b":"))
-
-
-def _ended(call: Call, out: ClientStream, failure: RoostError) -> RoostError | ConnectionResetError:
-    """What to raise. Of an answer in a shape that is not ours, once begun, a broken connection tells the failure."""
-    if not out.begun:
-        return failure
-    call.exchange.error = failure
-    if call.request.transport is not None:
-        call.request.transport.abort()
-    return ConnectionResetError(failure.message)
 
 
 def _model(call: Call) -> str:

@@ -3,43 +3,151 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from roost.errors import InternalError, InvalidJson
+from roost.errors import InternalError, InvalidJson, RoostError
 from roost.gateway.assemble import Assembler
-from roost.gateway.job import LARGEST_ANSWER_BYTES, Job, read_up_to
+from roost.gateway.client_stream import ClientStream, send_in_pieces
+from roost.gateway.held import MOST_RELAYED_BYTES, Hold, too_large
+from roost.gateway.job import BROKEN, Job
+from roost.gateway.large_json import LargeJson
 from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
 from roost.workers.types import ReadyWorker
 
+#: A longer answer is not held: decoding it would keep all other requests waiting.
+_SMALL_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Large:
+    """An answer that goes on after what has come of it."""
+
+    response: aiohttp.ClientResponse
+    head: bytes
+
 
 async def whole_answer(job: Job) -> web.StreamResponse:
     """One JSON answer, every byte the engine's own but the value of `model`."""
-    body, content_type = await job.run(lambda worker: _attempt(job, worker), job.ticket.worker)
+    with job.call.gateway.held.hold(job.model_id) as hold:
+        answer = await job.run(lambda worker: _attempt(job, worker, hold), job.ticket.worker)
+        if isinstance(answer, Large):
+            return await _relay(job, answer)
+        return await send_json(job, answer)
+
+
+async def send_json(job: Job, body: bytes, more: Mapping[str, str] = MappingProxyType({})) -> web.StreamResponse:
+    """The answer to the client, whole; a long one piece by piece."""
     exchange = job.call.exchange
+    if len(body) > _SMALL_BYTES:
+        return await send_in_pieces(job.call.request, exchange, _client(job, more), body)
     exchange.first_byte()
     exchange.bytes_out = len(body)
-    return web.Response(body=body, headers={**exchange.headers(), "Content-Type": content_type})
+    return web.Response(body=body, headers={**exchange.headers(), **more}, content_type="application/json")
 
 
-async def _attempt(job: Job, worker: ReadyWorker) -> tuple[bytes, str]:
+async def held_answer(job: Job, hold: Hold) -> dict[str, Any]:
+    """The same decoded, for who says it in another shape. Raises RoostError, for what is no JSON object too."""
+    answer = await job.run(lambda worker: _attempt(job, worker, hold), job.ticket.worker)
+    if isinstance(answer, Large):
+        answer = _named(job, await _rest(job, answer, hold))
+    values = json.loads(answer)
+    if not isinstance(values, dict):
+        raise _nonsense(job)
+    return values
+
+
+async def _attempt(job: Job, worker: ReadyWorker, hold: Hold) -> bytes | Large:
     if job.surface.generates and not worker.traits.cancels_non_stream:
-        return await _assembled(job, worker), "application/json"
+        return await _assembled(job, worker, hold)
     response = await job.send(worker, job.body(worker), streams=False)
-    return await _as_it_came(job, response)
-
-
-async def _as_it_came(job: Job, response: aiohttp.ClientResponse) -> tuple[bytes, str]:
     try:
-        body = await read_up_to(response, LARGEST_ANSWER_BYTES)
+        if (response.content_length or 0) > MOST_RELAYED_BYTES:
+            raise too_large(job.model_id, MOST_RELAYED_BYTES)
+        body = await _read_small(response)
     except BaseException:
         response.close()
         raise
+    if not response.content.at_eof():
+        job.answering = True
+        return Large(response, body)
     response.release()
-    return _named(job, body), response.headers.get("Content-Type", "application/json")
+    return _named(job, body)
+
+
+async def _read_small(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or as much of it as a small one may have."""
+    pieces: list[bytes] = []
+    size = 0
+    while size <= _SMALL_BYTES and (piece := await response.content.readany()):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
+def _client(job: Job, more: Mapping[str, str] = MappingProxyType({})) -> ClientStream:
+    exchange = job.call.exchange
+    response = web.StreamResponse(headers={**exchange.headers(), **more, "Content-Type": "application/json"})
+    out = ClientStream(job.call.request, exchange, response, job.settings.gateway.write_deadline_s)
+    out.while_blocked = lambda: job.ticket.beat(0)
+    return out
+
+
+async def _pieces(job: Job, large: Large) -> AsyncGenerator[bytes, None]:
+    """The whole of a large answer as it comes. Raises the RoostError of its end before the end."""
+    data = large.head
+    while data:
+        job.ticket.beat()
+        yield data
+        try:
+            data = await large.response.content.readany()
+        except BROKEN as error:
+            raise job.lost() from error
+
+
+async def _relay(job: Job, large: Large) -> web.StreamResponse:
+    """Passes a large answer on without holding it; only its name is changed, and its end is looked for."""
+    exchange, out, passing, size = job.call.exchange, _client(job), LargeJson(job.model_id), 0
+    try:
+        if large.head.lstrip()[:1] not in (b"{", b"["):
+            raise _nonsense(job)
+        async with aclosing(_pieces(job, large)) as pieces:
+            async for data in pieces:
+                size += len(data)
+                if size > MOST_RELAYED_BYTES:
+                    raise too_large(job.model_id, MOST_RELAYED_BYTES)
+                exchange.first_byte()
+                await out.write(passing.feed(data))
+        if not passing.complete:
+            raise job.lost()
+    except RoostError as failure:
+        raise out.broken(failure) from failure
+    finally:
+        large.response.close()
+        exchange.count(passing.fact("usage"), passing.fact("timings"))
+    exchange.told_all = True
+    await out.end()
+    return out.response
+
+
+async def _rest(job: Job, large: Large, hold: Hold) -> bytes:
+    """A large answer that has to be held, within what may be."""
+    held: list[bytes] = []
+    try:
+        async with aclosing(_pieces(job, large)) as pieces:
+            async for data in pieces:
+                hold.grow(len(data))
+                held.append(data)
+    finally:
+        large.response.close()
+    return b"".join(held)
 
 
 def _named(job: Job, body: bytes) -> bytes:
@@ -55,7 +163,11 @@ def _named(job: Job, body: bytes) -> bytes:
     # A bare list is a rerank answer of some engines; anything else is no answer of an OpenAI server.
     if isinstance(values, list):
         return body
-    raise InternalError(f"the engine of {job.model_id} answered something that is not a JSON object")
+    raise _nonsense(job)
+
+
+def _nonsense(job: Job) -> RoostError:
+    return InternalError(f"the engine of {job.model_id} answered something that is not a JSON object")
 
 
 def _count(job: Job, values: dict[str, Any]) -> None:
@@ -71,7 +183,7 @@ def _object(value: object) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-async def _assembled(job: Job, worker: ReadyWorker) -> bytes:
+async def _assembled(job: Job, worker: ReadyWorker, hold: Hold) -> bytes:
     """Ask for a stream, so that a client that leaves stops the engine, and answer as if it had not been one."""
     options = _object(job.document.values.get("stream_options")) or {}
     body = job.body(worker, stream=True, stream_options={**options, "include_usage": True})
@@ -79,7 +191,7 @@ async def _assembled(job: Job, worker: ReadyWorker) -> bytes:
     assembler = Assembler()
     rewriter = StreamRewriter(job.model_id, each=assembler.add)
     try:
-        await _drain(job, response, rewriter)
+        await _drain(job, response, rewriter, hold)
     finally:
         response.close()
     facts = rewriter.facts
@@ -90,12 +202,13 @@ async def _assembled(job: Job, worker: ReadyWorker) -> bytes:
     )
 
 
-async def _drain(job: Job, response: aiohttp.ClientResponse, rewriter: StreamRewriter) -> None:
+async def _drain(job: Job, response: aiohttp.ClientResponse, rewriter: StreamRewriter, hold: Hold) -> None:
     """Read the stream to its end. Raises the RoostError of an error frame or of an end without an ending."""
     buffer = EventBuffer()
     facts = rewriter.facts
     while facts.done_event is None and (data := await response.content.readany()):
         job.answering = True
+        hold.grow(len(data))
         before = facts.chunks
         for event in buffer.feed(data):
             rewriter.rewrite(event)

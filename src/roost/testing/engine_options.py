@@ -64,7 +64,7 @@ class Behaviour:
     chatter: bool = False
     #: So many `100 Continue` before the answer; -1: nothing else, for ever.
     interim: int = 0
-    #: The answer's body grows by so many bytes, for ever if -1, instead of a reply.
+    #: The answer is a list of numbers of about so many bytes, in chunks; -1: without an end.
     body_bytes: int | None = None
     #: Text of the reasoning field, sent before the content.
     reasoning: str | None = None

@@ -83,7 +83,8 @@ class WorkerRun:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._asked_to_stop = False
-        self._wedged = False
+        #: It was found silent and doing nothing, and is being killed for that.
+        self.wedged = False
         state = order.engine.availability()
         self.engine_version = state.version if isinstance(state, Available) else None
 
@@ -112,13 +113,8 @@ class WorkerRun:
         return self._process is not None
 
     @property
-    def wedged(self) -> bool:
-        """It was found silent and doing nothing, and is being killed for that."""
-        return self._wedged
-
-    @property
     def ended_as_asked(self) -> bool:
-        return self._asked_to_stop and not self._wedged
+        return self._asked_to_stop and not self.wedged
 
     async def settled(self, timeout_s: float, error: Exception) -> None:
         """A connection broke with this error: returns once it is known why. A process is gone, or is not after the
@@ -132,7 +128,7 @@ class WorkerRun:
 
     def why_lost(self) -> str:
         """Why it is not there any more, as far as known."""
-        if self._wedged:
+        if self.wedged:
             return "stalled: no token and no sign of work beyond its deadline"
         if self.unreachable:
             return self.unreachable.message
@@ -333,7 +329,7 @@ class WorkerRun:
                 looked_at = now
                 await self._look(None)
             if await is_dead(patient):
-                self._wedged = True
+                self.wedged = True
                 self._post(Event.WEDGED)
                 return
             await asyncio.sleep(period_s)

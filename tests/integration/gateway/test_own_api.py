@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from multidict import CIMultiDictProxy
 
 from roost.api import StatusReport
 from roost.errors import BadConfiguration
@@ -17,7 +18,7 @@ from roost.gateway.routes import ROUTES
 from roost.registry.types import Registry, RegistryProblem, RegistryState
 from roost.store.keys import Consumer
 from roost.testing.wait import until
-from tests.integration.gateway.front import EMBEDDER, MODEL, Front, front
+from tests.integration.gateway.front import EMBEDDER, MODEL, Front, changed, front
 
 
 async def ask(
@@ -191,6 +192,29 @@ async def test_upstream_relays_any_path_of_a_worker(gate: Front) -> None:
     assert seen.body == body.replace(b"anything", b"stand-in")
     assert seen.header("authorization") is None
     assert gate.worker.running == 0
+
+
+async def test_a_page_of_an_engine_runs_no_script_on_this_origin_unless_its_pages_may_call(gate: Front) -> None:
+    page = {"status": 200, "body": "<script>fetch('/unload')</script>", "content_type": "text/html"}
+    body = {"model": MODEL, "messages": [], "x_stand_in": page}
+
+    async def headers_of(path: str) -> CIMultiDictProxy[str]:
+        async with gate.session.post(gate.url + path, json=body) as response:
+            await response.read()
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            return response.headers
+
+    relayed = await headers_of(f"/upstream/{MODEL}/v1/chat/completions")
+    assert relayed["Content-Type"].startswith("text/html") and relayed["Content-Security-Policy"] == "sandbox"
+    assert (await headers_of("/rerank"))["Content-Security-Policy"] == "sandbox"
+    changed(gate.state, gateway=gate.state.settings.gateway.model_copy(update={"allowed_origins": (gate.url,)}))
+    assert "Content-Security-Policy" not in await headers_of(f"/upstream/{MODEL}/v1/chat/completions")
+
+
+async def test_an_engine_does_not_say_what_type_an_answer_of_a_json_route_has(gate: Front) -> None:
+    told = {"status": 200, "body": '{"a": "<script>"}', "content_type": "text/html"}
+    response, _ = await gate.chat(x_stand_in=told)
+    assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
 
 
 async def test_upstream_keeps_the_field_limits_and_refuses_other_sites(gate: Front) -> None:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from multidict import CIMultiDict
 
-from roost.errors import Forbidden, HostNotAllowed, InvalidApiKey, ModelLoading, OriginNotAllowed, ShuttingDown
+from roost.errors import (
+    BadRequest,
+    Forbidden,
+    HostNotAllowed,
+    InvalidApiKey,
+    ModelLoading,
+    OriginNotAllowed,
+    ShuttingDown,
+)
 from roost.gateway.auth import Scope, authorise, identify, is_loopback, presented_key
 from roost.gateway.exchange import Exchange, request_id, shown_name
 from roost.gateway.fields import least_prompt_bytes
@@ -63,11 +72,12 @@ def test_an_origin_must_be_listed_and_may_be_absent() -> None:
     ("site", "passes"), [(None, True), ("none", True), ("same-origin", True), ("cross-site", False)]
 )
 def test_another_site_may_not_open_what_changes_state(site: str | None, passes: bool) -> None:
+    sites = () if site is None else (site,)
     if passes:
-        return check_same_site(site)
-    with pytest.raises(OriginNotAllowed):
-        check_same_site(site)
-    return None
+        check_same_site(sites)
+    for values in (*((sites,) if not passes else ()), ("none", "cross-site"), ("cross-site", "none"), ("none, none",)):
+        with pytest.raises(OriginNotAllowed):
+            check_same_site(values)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +87,10 @@ def test_another_site_may_not_open_what_changes_state(site: str | None, passes: 
 def test_only_loopback_is_local(peer: str | None, local: bool) -> None:
     assert is_loopback(peer) is local
     if local:
-        assert identify({}, NoKeys(), peer) is None
+        assert identify(CIMultiDict(), NoKeys(), peer) is None
     else:
         with pytest.raises(InvalidApiKey):
-            identify({}, NoKeys(), peer)
+            identify(CIMultiDict(), NoKeys(), peer)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +105,14 @@ def test_only_loopback_is_local(peer: str | None, local: bool) -> None:
     ],
 )
 def test_a_key_is_found_wherever_it_is_sent(headers: dict[str, str], key: str | None) -> None:
-    assert presented_key(headers) == key
+    assert presented_key(CIMultiDict(headers)) == key
+
+
+@pytest.mark.parametrize("name", ["Authorization", "x-api-key"])
+def test_of_two_keys_none_is_chosen(name: str) -> None:
+    headers = CIMultiDict([(name, "Bearer a"), (name.lower(), "Bearer a")])
+    with pytest.raises(BadRequest, match="twice"):
+        presented_key(headers)
 
 
 def test_a_plain_key_manages_nothing_and_no_key_shuts_down() -> None:

@@ -42,7 +42,7 @@ async def unload_all_by_get(call: Call) -> web.StreamResponse:
 
 async def unload_one(call: Call) -> web.StreamResponse:
     """Drain and stop one; by its id, an alias or a role. Raises ModelNotFound."""
-    check_same_site(call.request.headers.get("Sec-Fetch-Site"))
+    check_same_site(call.request.headers.getall("Sec-Fetch-Site", ()))
     resolution = call.exchange.resolution = call.gateway.resolve(call.request.match_info["name"])
     await call.gateway.deps.pool.unload(resolution.model_id)
     return web.Response(text="OK")
@@ -50,7 +50,7 @@ async def unload_one(call: Call) -> web.StreamResponse:
 
 async def _unload_all(call: Call) -> None:
     """Side by side: a slow one does not keep the others waiting."""
-    check_same_site(call.request.headers.get("Sec-Fetch-Site"))
+    check_same_site(call.request.headers.getall("Sec-Fetch-Site", ()))
     pool = call.gateway.deps.pool
     async with asyncio.TaskGroup() as group:
         for view in pool.views():

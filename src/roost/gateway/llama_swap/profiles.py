@@ -23,7 +23,7 @@ async def list_profiles(call: Call) -> web.StreamResponse:
 
 async def choose_profile(call: Call) -> web.StreamResponse:
     """`{"name": NAME}`, or null for none."""
-    check_same_site(call.request.headers.get("Sec-Fetch-Site"))
+    check_same_site(call.request.headers.getall("Sec-Fetch-Site", ()))
     settings = call.gateway.deps.settings()
     body = parse_object(await read_body(call.request, settings.gateway), settings.gateway.max_json_depth).values
     if "name" not in body:

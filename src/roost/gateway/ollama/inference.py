@@ -43,7 +43,7 @@ from roost.gateway.ollama.requests import (
 from roost.gateway.ollama.stream import LineRewriter, line_stream
 from roost.gateway.splice import literal
 from roost.gateway.streaming import stream_answer
-from roost.gateway.whole import whole_answer
+from roost.gateway.whole import held_answer, send_json
 from roost.workers.types import Entry
 
 _Translate = Callable[[Mapping[str, Any]], Translated]
@@ -175,15 +175,10 @@ def _check_thinking(call: Call, settings: Settings, body: Mapping[str, Any]) -> 
 
 
 async def _whole(job: Job, headers: Mapping[str, str], shape: _Whole) -> web.StreamResponse:
-    plain = await whole_answer(job)
-    body = plain.body if isinstance(plain, web.Response) else None
-    values = json.loads(body) if isinstance(body, bytes) else None
-    if not isinstance(values, dict):
-        raise InternalError(f"the engine of {job.model_id} answered something that is not a JSON object")
-    said = json.dumps(shape(Answered(job, values)), ensure_ascii=False).encode("utf-8", "backslashreplace")
-    exchange = job.call.exchange
-    exchange.bytes_out = len(said)
-    return web.Response(body=said, headers={**exchange.headers(), **headers}, content_type="application/json")
+    with job.call.gateway.held.hold(job.model_id) as hold:
+        values = await held_answer(job, hold)
+        said = json.dumps(shape(Answered(job, values)), ensure_ascii=False).encode("utf-8", "backslashreplace")
+        return await send_json(job, said, headers)
 
 
 def _answer(answered: Answered, shape: Shape) -> dict[str, Any]:
