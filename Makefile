@@ -16,7 +16,10 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run install test test-engines lint types unit check bench wheel lock docs clean
+# Length of `make soak`.
+SOAK_MINUTES ?= 10
+
+.PHONY: help run install test test-engines lint types unit check soak soak-defects bench wheel lock docs clean
 
 help:
 	@echo "make run [PORT=N]   install into .venv and serve in the foreground"
@@ -24,6 +27,8 @@ help:
 	@echo "make test           install and pass all tests but those of the gigabyte engines"
 	@echo "make test-engines   make test, then the tests of vllm-mlx (1.2 GB of environment)"
 	@echo "make check          lint, types and the unit tests: seconds"
+	@echo "make soak           real models under load and faults for SOAK_MINUTES=10, judged by one table"
+	@echo "make soak-defects   the short soak with one defect after another planted: each must turn it red"
 	@echo "make bench          the speed comparisons of benchmarks/ (a quiet machine, please)"
 	@echo "make wheel          build the wheel into dist/"
 	@echo "make docs           write the generated pages of docs/ anew"
@@ -79,10 +84,23 @@ test-engines: test
 	$(PREPARE) mlx-lm vllm-mlx
 	ROOST_ENGINE_VLLM_MLX_PYTHON="$(CACHE)/engines/vllm-mlx/bin/python" $(PYTEST) -m engines $(PYTEST_ARGS)
 
+# The short one is part of `make test`.
+SOAK := ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" \
+  ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" $(BIN)/python -m
+
+soak: $(TEST_STAMP)
+	$(PREPARE) mlx-lm
+	$(SOAK) tests.soak --minutes $(SOAK_MINUTES)
+
+soak-defects: $(TEST_STAMP)
+	$(PREPARE)
+	$(SOAK) tests.soak.defects
+
 bench: $(TEST_STAMP)
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.readiness
+	$(BIN)/python -m benchmarks.swap
 	$(BIN)/python -m benchmarks.resume
 	$(BIN)/python -m benchmarks.idle
 

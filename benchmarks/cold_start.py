@@ -56,7 +56,7 @@ async def by_hand_s(plan: LaunchPlan) -> float:
     with engine_process(plan):
         connector = aiohttp.UnixConnector(str(plan.endpoint.path))
         async with aiohttp.ClientSession(connector=connector) as session:
-            await _until_healthy(session)
+            await until_healthy(session)
             return await first_token_s(session, "http://engine", plan.served_name, started_at)
 
 
@@ -75,7 +75,8 @@ def engine_process(plan: LaunchPlan) -> Iterator[None]:
         process.wait()
 
 
-async def _until_healthy(session: aiohttp.ClientSession) -> None:
+async def until_healthy(session: aiohttp.ClientSession) -> None:
+    """Until the engine's own /health is 200."""
     while True:
         try:
             async with session.get("http://engine/health") as response:

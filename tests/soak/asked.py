@@ -14,6 +14,8 @@ CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/
 #: Shares of the mix; the rest are streams.
 WHOLE, BATCH, INVALID = 0.25, 0.10, 0.05
 LEAVING = 0.08
+#: Of all requests: those for slow models.
+SELDOM = 0.03
 SLOW = 0.02
 #: Of the streams of stand-ins: those whose engine breaks off, or says that it failed.
 MISBEHAVING = 0.10
@@ -27,6 +29,8 @@ class Cast:
     real: Mapping[str, str]
     #: Stand-ins that chat.
     stand_ins: tuple[str, ...]
+    #: Real ones that are too slow on a small machine to be asked often.
+    slow: frozenset[str]
     #: A stand-in that embeds.
     embedding: str
     #: Role to the models that it may mean in the course of the run.
@@ -159,6 +163,10 @@ class Mix:
             return self._of_stand_in(name, kind, told, streams=True)
         return self._of_real(name, kind, streams=True)
 
+    def quick(self, name: str, kind: str) -> Asked:
+        """A short stream of a stand-in that loses no time."""
+        return self._of_stand_in(name, kind, {"tokens": 8}, streams=True)
+
     def whole(self, kind: str = "whole", **headers: str) -> Asked:
         name = self._name()
         if name in self._cast.stand_ins:
@@ -225,8 +233,13 @@ class Mix:
 
     def _name(self) -> str:
         """Half of the requests go to real models, by id or by role."""
-        if self._random.random() < 0.5:
-            return self._random.choice([*self._cast.real, *self._cast.roles])
+        draw = self._random.random()
+        if self._cast.slow and draw < SELDOM:
+            return self._random.choice(sorted(self._cast.slow))
+        if draw < 0.5:
+            return self._random.choice(
+                [*(model for model in self._cast.real if model not in self._cast.slow), *self._cast.roles]
+            )
         return self._random.choice(self._cast.stand_ins)
 
     def _of_real(self, name: str, kind: str, *, streams: bool = False, headers: Mapping[str, str] = {}) -> Asked:

@@ -28,7 +28,7 @@ from tests.soak.scene import CALM, DEFT, STALL_S, Scene
 Send = Callable[[Asked], Awaitable[Request]]
 #: A worker's whole tree ends so long after its daemon.
 _ORPHANS_S = 2.0
-_RECOVERY_S = 60.0
+_RECOVERY_S = 120.0
 #: How long a wrong file stays.
 _WRONG_S = 1.5
 _FLOOD_BYTES = 8 * 2**20
@@ -121,7 +121,7 @@ class Injector:
 
     async def kill_loading(self) -> None:
         """Away with one, then ask for it and kill it before it can serve."""
-        model = self._random.choice(sorted(self.scene.cast.real))
+        model = self._random.choice(sorted(set(self.scene.cast.real) - self.scene.cast.slow))
         began_at = time.time()
         await self.unload(model)
         async with asyncio.TaskGroup() as group:
@@ -137,7 +137,8 @@ class Injector:
 
     async def hold_worker(self) -> None:
         """For good: it must be found out. As many requests as it takes are sent, so that none comes later."""
-        model, worker, process = await self.some_ready()
+        quick = (model for model in self.scene.cast.real if model not in self.scene.cast.slow)
+        model, worker, process = await self.some_ready(*quick, *self.scene.cast.stand_ins)
         began_at, slots = time.time(), worker["concurrency"]
         process.suspend()
         probes = [self.mix.stream(model, "probe") for _ in range(slots)]
@@ -175,7 +176,7 @@ class Injector:
             request = await self.send(asked)
             first.append(request.ended_at)
 
-        await asyncio.gather(*(one(self.mix.stream(DEFT, "herd")) for _ in range(self.herd_size)))
+        await asyncio.gather(*(one(self.mix.quick(DEFT, "herd")) for _ in range(self.herd_size)))
         self.herds.append(Herd(DEFT, self.herd_size, began_at, min(first)))
         self.note("herd", DEFT, began_at)
 

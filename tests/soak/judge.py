@@ -16,6 +16,8 @@ from tests.soak.record import Ending, Fact, Fault, Herd, Line, Record, Request
 GRACE_S = 5.0
 #: What roost may take from a fault to the first good answer, beyond a load and another model's turn.
 RECOVERY_S = 5.0
+#: A line is written behind the answer: so long before a kill an answer may be without one.
+LINE_S = 0.5
 #: Lines of the log may be missing while they cannot be written.
 _NO_LINES = frozenset({"kill daemon", "full disk"})
 MB = 2**20
@@ -177,7 +179,9 @@ def _log_lines(record: Record, volume: Volume) -> Iterator[Row]:
     bad += [f"{id}: nobody asked" for id in count if id not in known]
     lost = [f for f in record.faults if f.kind in _NO_LINES]
     bad += [
-        f"{shown(r)}: no line" for r in record.requests if r.begun and not count[r.id] and not any(map(_meets(r), lost))
+        f"{shown(r)}: no line"
+        for r in record.requests
+        if r.begun and not count[r.id] and not any(map(_meets(r, LINE_S), lost))
     ]
     lines = {line.id: line for line in record.lines}
     bad += [said for r in record.requests if r.id in lines and (said := _disagreement(r, lines[r.id]))]
@@ -202,8 +206,8 @@ def is_error(request: Request) -> bool:
     return request.ending is Ending.WHOLE and request.code is not None and request.code != request.expects
 
 
-def _meets(request: Request) -> Callable[[Fault], bool]:
-    return lambda fault: fault.began_at <= request.ended_at and request.sent_at <= fault.ended_at
+def _meets(request: Request, slack_s: float = 0.0) -> Callable[[Fault], bool]:
+    return lambda fault: fault.began_at - slack_s <= request.ended_at and request.sent_at <= fault.ended_at
 
 
 def explains(fault: Fault, request: Request, roles: dict[str, frozenset[str]]) -> bool:
@@ -249,8 +253,9 @@ def _recovery(record: Record, volume: Volume) -> Iterator[Row]:
         for fault in record.faults
         if fault.recovered_at is not None and not (fault.deadline_s is not None and _was_drained(record, fault))
     ]
-    # Another model's turn may come first: that is fair, and takes `max_wait_s` at most.
-    limit_s = load_s + record.max_wait_s + RECOVERY_S
+    # Another model's turn may come first: that is fair.
+    turn_s = record.max_wait_s + (percentile(drain_times(record.facts), 0.95) or 0.0)
+    limit_s = load_s + turn_s + RECOVERY_S
     yield at_most("from a fault to the next answer, p95", percentile(times, 0.95), limit_s, "s", len(times))
     held = [fault for fault in record.faults if fault.deadline_s is not None]
     unseen = [
@@ -292,13 +297,22 @@ def _times_of(record: Record, fault: Fault, what: str) -> Iterator[float]:
 
 def load_times(facts: Iterable[Fact]) -> list[float]:
     """Seconds from each start to its proof."""
-    started: dict[str, float] = {}
+    return _between(facts, "start", "verified")
+
+
+def drain_times(facts: Iterable[Fact]) -> list[float]:
+    """Seconds from the moment that a worker takes nothing new to its end."""
+    return _between(facts, "drain", "exited")
+
+
+def _between(facts: Iterable[Fact], first: str, last: str) -> list[float]:
+    begun: dict[str, float] = {}
     times = []
     for fact in sorted(facts, key=lambda fact: fact.at):
-        if fact.fact == "start":
-            started[fact.model] = fact.at
-        elif fact.fact == "verified" and fact.model in started:
-            times.append(fact.at - started.pop(fact.model))
+        if fact.fact == first:
+            begun[fact.model] = fact.at
+        elif fact.fact == last and fact.model in begun:
+            times.append(fact.at - begun.pop(fact.model))
     return times
 
 

@@ -21,10 +21,8 @@ from tests.soak.record import Ending, Fault, Footprint, Record, Request, Rest
 from tests.soak.scene import CALM, DRAIN_S, LOG_CAP_BYTES, MAX_WAIT_S, Scene
 from tests.soak.wire import Idle, exchange
 
-#: A request that takes longer is hung: a wedge, a slow exit and a load may lie in its way.
-DEADLINE_S = 60.0
 _SETTLE_S = 20.0
-_THINK_S = 0.6
+_THINK_S = 0.4
 #: A client that finds nobody comes again after so long.
 _NOBODY_S = 1.0
 #: Begins every nonce and every id. The ids stand in logs, so prompts and ids begin differently.
@@ -50,20 +48,24 @@ class Course:
     idle: int
     #: Mean time between two faults of a lane.
     rest_s: float
+    #: A request that takes longer is hung: a wedge, a slow exit and a load may lie in its way.
+    deadline_s: float
 
 
 def long_course(minutes: float, seed: int) -> Course:
     """Everything, again and again. The daemon is killed in the first half, so that the second shows what grows."""
     half = minutes * 30
     kinds = ("kill daemon", *OF_PROCESSES)
-    return Course((Half(half, kinds, OF_FILES), Half(half, OF_PROCESSES, OF_FILES)), seed, 200, 200, rest_s=3.0)
+    return Course(
+        (Half(half, kinds, OF_FILES), Half(half, OF_PROCESSES, OF_FILES)), seed, 200, 200, rest_s=3.0, deadline_s=120.0
+    )
 
 
 def short_course(seed: int) -> Course:
     """Each kind of fault about once."""
     first = Half(15.0, ("kill daemon", "kill worker", "kill loading"), OF_FILES[::2])
     second = Half(15.0, ("hold worker", "pause worker", "herd", "kill guardian"), OF_FILES[1::2])
-    return Course((first, second), seed, herd=40, idle=50, rest_s=1.0)
+    return Course((first, second), seed, herd=40, idle=50, rest_s=1.0, deadline_s=60.0)
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Soak:
 
     async def send(self, asked: Asked) -> Request:
         """One request, recorded."""
-        heard = await exchange(self.daemon.port, asked, DEADLINE_S)
+        heard = await exchange(self.daemon.port, asked, self.course.deadline_s)
         request = answers.read(asked, heard, self.scene.cast)
         self.requests.append(request)
         return request

@@ -96,6 +96,8 @@ stall_s = {STALL_S}
 [engines."llama.cpp"]
 threads = 1
 context = 2048
+[engines."mlx-lm"]
+stall_s = {10 * STALL_S}
 """
 
 
@@ -110,11 +112,12 @@ def prepare(home: Path, gguf: Path, mlx_folder: Path | None, defect: str | None 
     if mlx_folder is not None:
         daemon.cli("models", "add", str(other_mlx(mlx_folder, home / "mine" / "mlx")), "--id", MLX_ID)
         real[MLX_ID] = MLX_WORD
+    slow = frozenset(model for model in real if model == MLX_ID)
     roles = {"default": frozenset({EMBEDDED_ID}), "coding": frozenset({EMBEDDED_ID, OTHER_ID})}
     names = [f"consumer-{number}" for number in range(CONSUMERS)]
     ring = KeyFile(home / "state" / "keys.json")
     keys = {name: ring.add(name) for name in names}
-    scene = Scene(daemon, Cast(real, (CALM, DEFT), EMBEDDING, roles), keys, _mlx=mlx_folder is not None)
+    scene = Scene(daemon, Cast(real, (CALM, DEFT), slow, EMBEDDING, roles), keys, _mlx=mlx_folder is not None)
     daemon.settings.write_text(scene.settings())
     daemon.registry.write_bytes(scene.names())
     return scene

@@ -216,23 +216,29 @@ class Supervisor(Floor):
     async def reconsider(self) -> None:
         """After a change of settings, registry or catalog: restarts the residents whose effective command changed, each
         once its running requests are over, and touches nothing else. A worker that could not be started with the
-        changed settings goes on with the old ones."""
+        changed settings goes on with the old ones. A model whose starts failed may be started anew at once when they
+        failed with another command: who mended it waits for no back-off."""
         for station in tuple(self._stations.values()):
-            if station.state is State.READY and await self._changed(station):
+            if station.state in (State.BACKOFF, State.FAILED):
+                if await self._changed(station):
+                    log.info("may be started with changed settings", model=station.model_id)
+                    station.failures.clear()
+                    self._post(station, Event.RESET)
+            elif station.state is State.READY and await self._changed(station):
                 log.info("restarting with changed settings", model=station.model_id)
                 station.restart = True
                 self._post(station, Event.DRAIN)
         self._replan()
 
     async def _changed(self, station: Station) -> bool:
-        number = station.number
+        number, state = station.number, station.state
         try:
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
             effective = await asyncio.to_thread(effective_command, order)
         except RoostError as error:
             log.warning("changed settings cannot be used", model=station.model_id, reason=error.message)
             return False
-        same_start = number == station.number and station.state is State.READY
+        same_start = number == station.number and station.state is state
         return same_start and effective != station.effective
 
     def _drain(self, station: Station, drain_s: float) -> asyncio.Future[None]:

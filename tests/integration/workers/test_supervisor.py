@@ -394,6 +394,26 @@ async def test_changed_settings_restart_the_worker_that_they_concern_after_its_r
         other.leave()
 
 
+@pytest.mark.parametrize("failures", [1, 4])
+async def test_a_model_whose_failing_command_was_mended_is_started_at_once(
+    make_bench: MakeBench, failures: int
+) -> None:
+    """In back-off, and given up: the failures counted another command."""
+    async with make_bench(flags={"a": ("--exit-at-start",)}) as bench:
+        bench.pool._station("a").failures[:] = [bench.pool.now()] * failures
+        with pytest.raises(WorkerFailed):
+            await bench.enter("a").worker()
+        state = "backoff" if failures == 1 else "failed"
+        await until(lambda: bench.state("a") == state)
+        await bench.pool.reconsider()
+        assert bench.state("a") == state, "nothing was mended"
+        bench.engine.flags.clear()
+        await bench.pool.reconsider()
+        ticket, worker = await bench.ready("a")
+        assert (await chat(worker))[0] == 200
+        ticket.leave()
+
+
 async def test_settings_that_cannot_be_used_leave_the_worker_as_it_is(make_bench: MakeBench) -> None:
     async with make_bench() as bench:
         ticket, worker = await bench.ready("a")
