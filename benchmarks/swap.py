@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -169,14 +168,22 @@ async def report(url: str, plans: dict[str, LaunchPlan], pairs: int) -> None:
 
 @contextmanager
 def two_models(models: Path) -> Iterator[tuple[Paths, Path]]:
-    """The embedded model and a copy of it under another name, which lies in a folder of its own."""
+    """The embedded model and another one of the same size and speed, which lies in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as folder:
         paths = Paths.from_environment({"ROOST_HOME": folder, "ROOST_MODELS": str(models)})
         ensure_embedded(paths)
         copies = Path(folder) / "copies"
         copies.mkdir()
-        shutil.copy(_spec(paths, Settings(), EMBEDDED_ID).path or "", copies / f"{OTHER_ID}.gguf")
+        weights = bytearray(_spec_path(paths).read_bytes())
+        weights[-1] ^= 1  # the least bit of one weight: the very same file would be the same model, whatever its name
+        (copies / f"{OTHER_ID}.gguf").write_bytes(weights)
         yield paths, copies
+
+
+def _spec_path(paths: Paths) -> Path:
+    path = _spec(paths, Settings(), EMBEDDED_ID).path
+    assert path is not None
+    return path
 
 
 def _spec(paths: Paths, settings: Settings, model_id: str) -> ModelSpec:

@@ -45,6 +45,13 @@ class ModelView:
         return self.running == 0 and not self.waiting
 
     @property
+    def has_yet_to_serve(self) -> bool:
+        """Loaded for requests of which none was sent yet: closed now, it would have come for nothing, and two models
+        whose requests have waited for too long would take turns without an end."""
+        unused = self.ready_since is not None and self.last_active <= self.ready_since
+        return unused and self.running == 0 and bool(self.waiting)
+
+    @property
     def wants_start(self) -> bool:
         return self.state is State.STOPPED and bool(self.waiting or self.wanted_since is not None)
 

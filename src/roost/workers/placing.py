@@ -142,7 +142,7 @@ def may_go_at(view: ModelView, candidate: ModelView, rules: Rules, now: float) -
     wanted = candidate.wanted_since is not None
     if view.pinned or (rules.policy is RotationPolicy.NEVER and not wanted):
         return NEVER
-    if view.state is not State.READY or view.ready_since is None:
+    if view.state is not State.READY or view.ready_since is None or view.has_yet_to_serve:
         return None
     settled = view.ready_since + rules.min_residency_s
     if view.idle and not wanted:

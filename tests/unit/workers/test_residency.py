@@ -47,6 +47,15 @@ def test_no_swap_before_the_least_residency() -> None:
     assert result.drain == () and result.wake_at == 101.0
 
 
+def test_a_model_that_has_just_come_serves_before_it_goes_however_long_another_has_waited() -> None:
+    rules = replace(ALWAYS, min_residency_s=0.0)
+    just_come = resident(waiting=(50.0,), ready_since=100.0, last_active=100.0)
+    first = plan([just_come, wanted(since=60.0)], rules, 100.0)
+    assert first.drain == () and first.dispatch == {"a": 1}
+    served = replace(just_come, waiting=(), running=1, last_active=100.1)
+    assert plan([served, wanted(since=60.0)], rules, 100.2).drain == ("a",)
+
+
 def test_a_resident_that_is_closed_gets_no_further_request() -> None:
     models = [resident(running=1, waiting=(101.0,)), wanted(since=100.0)]
     result = plan(models, ALWAYS, 115.0)
