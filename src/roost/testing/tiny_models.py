@@ -4,9 +4,12 @@ not with the readers' tables, so that both can be wrong only independently."""
 from __future__ import annotations
 
 import json
+import random
 import struct
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 #: What most tests mean by a model.
@@ -40,14 +43,16 @@ def gguf_bytes(
     *,
     version: int = 3,
     seed: int = 0,
+    weights: Mapping[str, bytes] = MappingProxyType({}),
 ) -> bytes:
-    """A GGUF file. `metadata` is laid over TINY_METADATA, None removes a key; `seed` changes the weights alone."""
+    """A GGUF file. `metadata` is laid over TINY_METADATA, None removes a key; `seed` changes the weights alone.
+    `weights`: the bytes of tensors that are to mean something."""
     merged = {key: value for key, value in {**TINY_METADATA, **(metadata or {})}.items() if value is not None}
     pairs = b"".join(_string(key) + _typed(value) for key, value in merged.items())
     infos, data = b"", b""
     for name, shape, type_id in tensors:
         infos += _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, type_id, len(data))
-        data += _padded(bytes([seed % 256]) * _size(shape, type_id))
+        data += _padded(weights.get(name) or bytes([seed % 256]) * _size(shape, type_id))
     header = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(merged)) + pairs + infos
     return _padded(header) + data
 
@@ -67,6 +72,22 @@ def projector_metadata(width: int = 8) -> dict[str, Any]:
 def adapter_metadata(architecture: str = "llama") -> dict[str, Any]:
     """Lays a LoRA adapter over TINY_METADATA."""
     return {"general.architecture": architecture, "general.type": "adapter", "adapter.type": "lora"}
+
+
+def numbers(seed: int, count: int, spread: float) -> bytes:
+    """So many float32 around 0, the same for the same seed."""
+    made = random.Random(seed)
+    return array("f", (made.gauss(0, spread) for _ in range(count))).tobytes()
+
+
+def write_real_adapter(path: Path, *, seed: int = 7, blocks: Iterable[int] = range(10, 14)) -> Path:
+    """A LoRA adapter of rank 4 for SmolLM2-135M whose random weights change what it says beyond mistaking."""
+    wide, narrow, rank = 1536, 576, 4
+    shapes = {"lora_a": (wide, rank), "lora_b": (rank, narrow)}
+    tensors = [(f"blk.{block}.ffn_down.weight.{half}", shapes[half], 0) for block in blocks for half in shapes]
+    weights = {name: numbers(seed + index, shape[0] * shape[1], 0.3) for index, (name, shape, _) in enumerate(tensors)}
+    metadata = {**dict.fromkeys(TINY_METADATA), **adapter_metadata(), "adapter.lora.alpha": 8.0}
+    return write_gguf(path, metadata, tensors=tensors, weights=weights)
 
 
 def safetensors_bytes(tensors: Mapping[str, tuple[str, tuple[int, ...], int]] | None = None) -> bytes:

@@ -1,0 +1,99 @@
+"""Models of several files, for real: a LoRA adapter, a draft. llama.cpp as roost brings it, a GGUF written here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from roost.testing.tiny_models import write_real_adapter
+from tests.acceptance.conftest import Roost
+
+MakeRoost = Callable[..., Roost]
+ALWAYS = '[rotation]\npolicy = "always"\nmin_residency_s = 0\n'
+BASE = "base"
+BODY = {"temperature": 0, "max_tokens": 32, "messages": [{"role": "user", "content": "What is 2+2?"}]}
+
+
+@pytest.fixture
+def with_base(roost: Roost, embedded_gguf: Path) -> MakeRoost:
+    """A roost whose default is the small model under a short id; further models are added before its start."""
+
+    def make(*models: tuple[str, ...]) -> Roost:
+        roost.settings(ALWAYS)
+        for arguments in ((str(embedded_gguf), "--id", BASE), *models):
+            roost.cli("models", "add", *arguments)
+        roost.registry(default=BASE)
+        return roost.start()
+
+    return make
+
+
+def ask(roost: Roost, model: str) -> dict[str, Any]:
+    """A greedy answer to a question that the model can answer."""
+    response = httpx.post(f"{roost.url}/v1/chat/completions", json={"model": model, **BODY}, timeout=60)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def text(answer: dict[str, Any]) -> str:
+    return str(answer["choices"][0]["message"]["content"])
+
+
+def catalogued(roost: Roost, model: str) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(roost.cli("models", "show", model, "--json").stdout)
+    return shown
+
+
+def digests(roost: Roost, model: str) -> dict[str, str]:
+    """role -> identity digest of its files, as the catalog has them."""
+    return {file["role"]: file["identity_sha256"] for file in catalogued(roost, model)["files"]}
+
+
+def test_an_adapter_is_a_model_of_its_own_and_leaves_its_base_as_it_was(with_base: MakeRoost, tmp_path: Path) -> None:
+    adapter = write_real_adapter(tmp_path / "wild.gguf")
+    roost = with_base((f"{BASE}+{adapter}",))
+    before = text(ask(roost, BASE))
+    plain = roost.worker(BASE)
+    assert "4" in before
+
+    wild = ask(roost, "base+wild")
+    assert wild["model"] == "base+wild" and text(wild) != before
+    worker = roost.worker("base+wild")
+    assert worker["grade"] == "proven" and worker["fingerprint"] != plain["fingerprint"]
+    files = digests(roost, "base+wild")
+    assert set(files) == {"weights", "adapter"} and files["weights"] == digests(roost, BASE)["weights"]
+    assert all(f"{role} {digest[:12]}" in worker["proof"] for role, digest in files.items())
+
+    assert text(ask(roost, BASE)) == before
+    assert text(ask(roost, "base+wild")) == text(wild)
+
+
+def test_an_adapter_that_became_another_is_not_served_as_the_one_it_was(with_base: MakeRoost, tmp_path: Path) -> None:
+    adapter = write_real_adapter(tmp_path / "wild.gguf")
+    roost = with_base((f"{BASE}+{adapter}",))
+    known = catalogued(roost, "base+wild")["fingerprint"]
+    write_real_adapter(adapter, seed=1)
+    response = httpx.post(f"{roost.url}/v1/chat/completions", json={"model": "base+wild", **BODY}, timeout=60)
+    assert response.status_code == 503 or roost.worker("base+wild")["fingerprint"] != known
+
+
+def test_a_draft_changes_no_word_and_is_proven_too(with_base: MakeRoost, embedded_gguf: Path, tmp_path: Path) -> None:
+    """A copy of the model drafts for it: a second weight file that the worker maps."""
+    copy = shutil.copy(embedded_gguf, tmp_path / "little.gguf")
+    roost = with_base((str(copy), "--id", "little"))
+    expected = text(ask(roost, BASE))
+    roost.stop()
+    roost.settings(f'{ALWAYS}[models.{BASE}.engine]\nspeculative_decoding = true\ndraft_model = "little"\n')
+    roost.launch()
+    answer = ask(roost, BASE)
+    assert text(answer) == expected
+    assert answer["timings"]["draft_n"] > 0 and answer["timings"]["draft_n_accepted"] > 0
+    worker = roost.worker(BASE)
+    assert worker["grade"] == "proven" and f"draft {digests(roost, 'little')['weights'][:12]}" in worker["proof"]
