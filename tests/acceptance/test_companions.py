@@ -1,9 +1,12 @@
-"""Models of several files, for real: a LoRA adapter, a draft. llama.cpp as roost brings it, a GGUF written here."""
+"""Models of several files, for real: an adapter, a draft, a projector. llama.cpp as roost brings it."""
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from roost.testing.tiny_models import write_real_adapter
+from roost.testing.companions import write_adapter, write_projector
 from tests.acceptance.conftest import Roost
 
 MakeRoost = Callable[..., Roost]
@@ -57,7 +60,7 @@ def digests(roost: Roost, model: str) -> dict[str, str]:
 
 
 def test_an_adapter_is_a_model_of_its_own_and_leaves_its_base_as_it_was(with_base: MakeRoost, tmp_path: Path) -> None:
-    adapter = write_real_adapter(tmp_path / "wild.gguf")
+    adapter = write_adapter(tmp_path / "wild.gguf")
     roost = with_base((f"{BASE}+{adapter}",))
     before = text(ask(roost, BASE))
     plain = roost.worker(BASE)
@@ -76,10 +79,10 @@ def test_an_adapter_is_a_model_of_its_own_and_leaves_its_base_as_it_was(with_bas
 
 
 def test_an_adapter_that_became_another_is_not_served_as_the_one_it_was(with_base: MakeRoost, tmp_path: Path) -> None:
-    adapter = write_real_adapter(tmp_path / "wild.gguf")
+    adapter = write_adapter(tmp_path / "wild.gguf")
     roost = with_base((f"{BASE}+{adapter}",))
     known = catalogued(roost, "base+wild")["fingerprint"]
-    write_real_adapter(adapter, seed=1)
+    write_adapter(adapter, seed=1)
     response = httpx.post(f"{roost.url}/v1/chat/completions", json={"model": "base+wild", **BODY}, timeout=60)
     assert response.status_code == 503 or roost.worker("base+wild")["fingerprint"] != known
 
@@ -97,3 +100,46 @@ def test_a_draft_changes_no_word_and_is_proven_too(with_base: MakeRoost, embedde
     assert answer["timings"]["draft_n"] > 0 and answer["timings"]["draft_n_accepted"] > 0
     worker = roost.worker(BASE)
     assert worker["grade"] == "proven" and f"draft {digests(roost, 'little')['weights'][:12]}" in worker["proof"]
+
+
+def png(red: int, green: int, blue: int, pixels: int = 28) -> str:
+    """A picture of one colour as a data URL."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + bytes((red, green, blue)) * pixels) * pixels
+    head = struct.pack(">IIBBBBB", pixels, pixels, 8, 2, 0, 0, 0)
+    whole = part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + whole).decode()
+
+
+def look(roost: Roost, model: str, url: str) -> httpx.Response:
+    content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    body = {**BODY, "model": model, "messages": [{"role": "user", "content": content}]}
+    return httpx.post(f"{roost.url}/v1/chat/completions", json=body, timeout=60)
+
+
+def test_a_projector_beside_its_model_makes_it_see(roost: Roost, embedded_gguf: Path, tmp_path: Path) -> None:
+    """It is found by its name and width; what a picture is turned into reaches the model."""
+    seeing = shutil.copy(embedded_gguf, tmp_path / "eye.gguf")
+    write_projector(tmp_path / "mmproj-eye.gguf")
+    roost.cli("models", "add", str(seeing), "--id", "eye")
+    roost.cli("models", "add", str(embedded_gguf), "--id", BASE)
+    roost.settings(ALWAYS)
+    roost.registry(default="eye")
+    assert "vision" in catalogued(roost, "eye")["capabilities"]
+    roost.start()
+
+    red, blue, again = (look(roost, "eye", png(*colour)) for colour in ((255, 0, 0), (0, 0, 255), (255, 0, 0)))
+    assert [answer.status_code for answer in (red, blue, again)] == [200] * 3, red.text
+    assert text(red.json()) == text(again.json()) != text(blue.json())
+    assert red.json()["usage"]["prompt_tokens"] > 4
+    files, worker = digests(roost, "eye"), roost.worker("eye")
+    assert set(files) == {"weights", "projector"} and worker["grade"] == "proven"
+    assert all(f"{role} {digest[:12]}" in worker["proof"] for role, digest in files.items())
+
+    broken = look(roost, "eye", "data:image/png;base64,bm8gcGljdHVyZQ==")
+    assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_request")
+    blind = look(roost, BASE, png(1, 2, 3))
+    assert blind.status_code == 400 and "vision" in blind.text

@@ -4,10 +4,8 @@ not with the readers' tables, so that both can be wrong only independently."""
 from __future__ import annotations
 
 import json
-import random
 import struct
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -74,22 +72,6 @@ def adapter_metadata(architecture: str = "llama") -> dict[str, Any]:
     return {"general.architecture": architecture, "general.type": "adapter", "adapter.type": "lora"}
 
 
-def numbers(seed: int, count: int, spread: float) -> bytes:
-    """So many float32 around 0, the same for the same seed."""
-    made = random.Random(seed)
-    return array("f", (made.gauss(0, spread) for _ in range(count))).tobytes()
-
-
-def write_real_adapter(path: Path, *, seed: int = 7, blocks: Iterable[int] = range(10, 14)) -> Path:
-    """A LoRA adapter of rank 4 for SmolLM2-135M whose random weights change what it says beyond mistaking."""
-    wide, narrow, rank = 1536, 576, 4
-    shapes = {"lora_a": (wide, rank), "lora_b": (rank, narrow)}
-    tensors = [(f"blk.{block}.ffn_down.weight.{half}", shapes[half], 0) for block in blocks for half in shapes]
-    weights = {name: numbers(seed + index, shape[0] * shape[1], 0.3) for index, (name, shape, _) in enumerate(tensors)}
-    metadata = {**dict.fromkeys(TINY_METADATA), **adapter_metadata(), "adapter.lora.alpha": 8.0}
-    return write_gguf(path, metadata, tensors=tensors, weights=weights)
-
-
 def safetensors_bytes(tensors: Mapping[str, tuple[str, tuple[int, ...], int]] | None = None) -> bytes:
     """A safetensors file of (dtype, shape, bytes) by name."""
     entries: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
@@ -141,6 +123,8 @@ def _typed(value: Any) -> bytes:
         return struct.pack("<I", 8) + _string(value)
     if value and isinstance(value[0], str | bytes):
         return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_string, value))
+    if value and isinstance(value[0], float):
+        return struct.pack(f"<IIQ{len(value)}f", 9, 6, len(value), *value)
     return struct.pack(f"<IIQ{len(value)}i", 9, 5, len(value), *value)
 
 
