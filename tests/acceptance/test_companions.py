@@ -1,4 +1,4 @@
-"""Models of several files, for real: an adapter, a draft, a projector. llama.cpp as roost brings it."""
+"""Small files for real, on llama.cpp as roost brings it: an adapter, a draft, a projector, a reranker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from roost.testing.companions import write_adapter, write_projector
+from roost.testing.companions import write_adapter, write_projector, write_reranker
+from roost.testing.wait import until_sync
 from tests.acceptance.conftest import Roost
 
 MakeRoost = Callable[..., Roost]
@@ -143,3 +144,29 @@ def test_a_projector_beside_its_model_makes_it_see(roost: Roost, embedded_gguf: 
     assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_request")
     blind = look(roost, BASE, png(1, 2, 3))
     assert blind.status_code == 400 and "vision" in blind.text
+
+
+def test_a_reranker_scores_beside_the_resident(with_base: MakeRoost, tmp_path: Path) -> None:
+    roost = with_base((str(write_reranker(tmp_path / "ranker.gguf")), "--id", "ranker"))
+    roost.registry(default=BASE, rerank="ranker")
+    documents = ["paris is the capital of france", "the cat sits on the mat", "the sky is blue"]
+
+    def rank(**more: Any) -> httpx.Response:
+        body = {"model": "rerank", "query": "what is the capital of france", "documents": documents, **more}
+        return httpx.post(f"{roost.url}/v1/rerank", json=body, timeout=60)
+
+    until_sync(lambda: rank().status_code != 404, timeout_s=10, what="the new role")
+    assert rank().status_code == 200, rank().text
+    answer = rank().json()
+    scores = {row["index"]: row["relevance_score"] for row in answer["results"]}
+    assert answer["model"] == "ranker" and set(scores) == {0, 1, 2} and len(set(scores.values())) == 3
+    assert [row["relevance_score"] for row in answer["results"]] == sorted(scores.values(), reverse=True)
+    turned = {row["index"]: row["relevance_score"] for row in rank(documents=documents[::-1]).json()["results"]}
+    assert [turned[2 - index] for index in range(3)] == pytest.approx([scores[index] for index in range(3)], rel=1e-3)
+    assert [row["index"] for row in rank(top_n=1).json()["results"]] == [answer["results"][0]["index"]]
+
+    long = rank(documents=["the cat sits on the mat " * 100])
+    assert (long.status_code, long.json()["error"]["code"]) == (400, "context_length_exceeded")
+    worker = roost.worker("ranker")
+    assert (worker["kind"], worker["grade"]) == ("auxiliary", "proven")
+    assert roost.worker(BASE)["state"] == "ready"

@@ -45,6 +45,9 @@ from roost.engines.types import (
 )
 from roost.errors import BadConfiguration, Unavailable
 
+#: An abort starts a debugger where there is one, and its words would bury the reason, the worker's last line.
+NO_BACKTRACE = {"GGML_NO_BACKTRACE": "1"}
+
 
 class LlamaCpp:
     """GGUF models. The weights stay mapped, so that a worker proves them by its own memory map."""
@@ -107,7 +110,10 @@ class LlamaCpp:
         argv, stdin, shown = _command(program, shape, place.socket_path, knobs.extra_args, saved)
         return LaunchPlan(
             argv=argv,
-            env=worker_environment(self._environ, place, knobs.env, libraries=program.device != "cpu"),
+            env={
+                **NO_BACKTRACE,
+                **worker_environment(self._environ, place, knobs.env, libraries=program.device != "cpu"),
+            },
             endpoint=UnixEndpoint(place.socket_path),
             served_name=shape.alias,
             proof=ProofKind.MAPPED,

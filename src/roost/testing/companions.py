@@ -1,4 +1,5 @@
-"""Small files that llama.cpp really loads beside SmolLM2-135M: a LoRA adapter, an image projector. Random weights."""
+"""Small files of random weights that llama.cpp really loads: a LoRA adapter and an image projector for SmolLM2-135M,
+and a whole reranker."""
 
 from __future__ import annotations
 
@@ -14,8 +15,10 @@ Shapes = dict[str, tuple[int, ...]]
 
 #: SmolLM2-135M's.
 _WIDTH, _INNER_WIDTH = 576, 1536
-#: The projector's: two blocks over pictures of 28 pixels, 14 a patch, so that a picture is four tokens.
-_EYE_WIDTH, _EYE_INNER_WIDTH, _EYE_BLOCKS, _PIXELS, _PATCH = 32, 64, 2, 28, 14
+#: Of the other files' own blocks.
+_SMALL_WIDTH, _SMALL_INNER_WIDTH = 32, 64
+#: A picture of 28 pixels in patches of 14 is four tokens.
+_EYE_BLOCKS, _PIXELS, _PATCH = 2, 28, 14
 
 
 def write_adapter(path: Path, *, seed: int = 7, blocks: Iterable[int] = range(10, 14)) -> Path:
@@ -35,8 +38,8 @@ def write_projector(path: Path, *, seed: int = 3) -> Path:
         "clip.use_gelu": True,
         "clip.vision.image_size": _PIXELS,
         "clip.vision.patch_size": _PATCH,
-        "clip.vision.embedding_length": _EYE_WIDTH,
-        "clip.vision.feed_forward_length": _EYE_INNER_WIDTH,
+        "clip.vision.embedding_length": _SMALL_WIDTH,
+        "clip.vision.feed_forward_length": _SMALL_INNER_WIDTH,
         "clip.vision.block_count": _EYE_BLOCKS,
         "clip.vision.attention.head_count": 2,
         "clip.vision.attention.layer_norm_epsilon": 1e-5,
@@ -46,8 +49,60 @@ def write_projector(path: Path, *, seed: int = 3) -> Path:
     return _write(path, metadata, _projector_shapes(), seed, spread=0.1)
 
 
+def write_reranker(path: Path, *, seed: int = 5, more_words: Iterable[str] = ()) -> Path:
+    """A BERT of two blocks with a head that scores a pair of texts; it knows a few words, letters and digits. Its
+    scores mean nothing and are always the same. A word twice in `more_words` is what llama.cpp aborts on."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    marks = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    vocabulary = (*marks, *(f"\u2581{word}" for word in (*_WORDS, *more_words, *letters)), *letters)
+    metadata = {
+        "general.architecture": "bert",
+        "general.name": "Tiny Reranker",
+        "general.file_type": 0,
+        "bert.block_count": 2,
+        "bert.context_length": 128,
+        "bert.embedding_length": _SMALL_WIDTH,
+        "bert.feed_forward_length": _SMALL_INNER_WIDTH,
+        "bert.attention.head_count": 2,
+        "bert.attention.layer_norm_epsilon": 1e-5,
+        "bert.attention.causal": False,
+        "bert.pooling_type": 4,
+        "bert.classifier.output_labels": ("score",),
+        "tokenizer.ggml.model": "bert",
+        "tokenizer.ggml.token_type_count": 2,
+        "tokenizer.ggml.tokens": vocabulary,
+        "tokenizer.ggml.token_type": tuple(3 if word in marks else 1 for word in vocabulary),
+        **{f"tokenizer.ggml.{name}_token_id": number for name, number in _MARKS.items()},
+    }
+    return _write(path, metadata, _reranker_shapes(len(vocabulary)), seed, spread=0.5)
+
+
+_WORDS = ("the", "cat", "sits", "on", "mat", "sky", "is", "blue", "what", "paris", "capital", "of", "france")
+#: llama.cpp reads the misspelt key.
+_MARKS = {"padding": 0, "unknown": 1, "cls": 2, "bos": 2, "seperator": 3, "eos": 3, "mask": 4}
+
+
+def _reranker_shapes(words: int) -> Shapes:
+    wide = _SMALL_WIDTH
+    shapes: Shapes = {
+        "token_embd.weight": (wide, words),
+        "token_types.weight": (wide, 2),
+        "position_embd.weight": (wide, 128),
+        **_norm("token_embd_norm", wide),
+        **_linear("cls", wide, wide),
+        **_linear("cls.output", wide, 1),
+    }
+    for block in ("blk.0", "blk.1"):
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            shapes |= _linear(f"{block}.{part}", wide, wide)
+        shapes |= _norm(f"{block}.attn_output_norm", wide) | _norm(f"{block}.layer_output_norm", wide)
+        shapes |= _linear(f"{block}.ffn_up", wide, _SMALL_INNER_WIDTH)
+        shapes |= _linear(f"{block}.ffn_down", _SMALL_INNER_WIDTH, wide)
+    return shapes
+
+
 def _projector_shapes() -> Shapes:
-    wide = _EYE_WIDTH
+    wide = _SMALL_WIDTH
     shapes: Shapes = {
         "v.class_embd": (wide,),
         "v.patch_embd.weight": (_PATCH, _PATCH, 3, wide),
@@ -61,8 +116,8 @@ def _projector_shapes() -> Shapes:
         for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
             shapes |= _linear(f"{block}.{part}", wide, wide)
         shapes |= _norm(f"{block}.ln1", wide) | _norm(f"{block}.ln2", wide)
-        shapes |= _linear(f"{block}.ffn_up", wide, _EYE_INNER_WIDTH)
-        shapes |= _linear(f"{block}.ffn_down", _EYE_INNER_WIDTH, wide)
+        shapes |= _linear(f"{block}.ffn_up", wide, _SMALL_INNER_WIDTH)
+        shapes |= _linear(f"{block}.ffn_down", _SMALL_INNER_WIDTH, wide)
     return shapes
 
 
