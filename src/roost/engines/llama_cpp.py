@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ from roost.engines.types import (
     WorkerPlace,
 )
 from roost.errors import BadConfiguration, Unavailable
+
+#: An abort starts a debugger where there is one, and its words would bury the reason, the worker's last line.
+NO_BACKTRACE = {"GGML_NO_BACKTRACE": "1"}
 
 
 class LlamaCpp:
@@ -94,10 +98,11 @@ class LlamaCpp:
                 should_retry=False,
             )
         draft = self._draft(knobs)
-        shape = shape_of(spec, knobs, draft if isinstance(draft, Path) else None)
+        shape = shape_of(spec, knobs, draft.path if isinstance(draft, ModelSpec) else None)
         # Given whether it is used or not: turning resume on or off is then no reason for a restart.
         saved = None if llama_saved.cache_refusal(spec, shape) else place.saved
-        return self._plan(program, shape, knobs, place, saved)
+        plan = self._plan(program, shape, knobs, place, saved)
+        return replace(plan, draft_files=draft.files) if isinstance(draft, ModelSpec) else plan
 
     def _plan(
         self, program: Program, shape: LlamaShape, knobs: Knobs, place: WorkerPlace, saved: Path | None
@@ -105,7 +110,10 @@ class LlamaCpp:
         argv, stdin, shown = _command(program, shape, place.socket_path, knobs.extra_args, saved)
         return LaunchPlan(
             argv=argv,
-            env=worker_environment(self._environ, place, knobs.env, libraries=program.device != "cpu"),
+            env={
+                **NO_BACKTRACE,
+                **worker_environment(self._environ, place, knobs.env, libraries=program.device != "cpu"),
+            },
             endpoint=UnixEndpoint(place.socket_path),
             served_name=shape.alias,
             proof=ProofKind.MAPPED,
@@ -147,7 +155,7 @@ class LlamaCpp:
         program, draft = self._program(), self._draft(knobs)
         if program is None or self.refusal(spec):
             return CannotKeep("it does not run here")
-        shape = shape_of(spec, knobs, draft if isinstance(draft, Path) else None)
+        shape = shape_of(spec, knobs, draft.path if isinstance(draft, ModelSpec) else None)
         named = {"version": program.version, "where": program.where, "device": program.device}
         return llama_saved.cache_facts(spec, shape, knobs, named)
 
@@ -165,8 +173,8 @@ class LlamaCpp:
             return f"{NATIVE_VARIABLE} names {path}, which is no program that can be run"
         return "neither xllamacpp beside roost nor llama-server on PATH"
 
-    def _draft(self, knobs: Knobs) -> Path | str | None:
-        """The draft model's file, or why it cannot be used."""
+    def _draft(self, knobs: Knobs) -> ModelSpec | str | None:
+        """The draft model, or why it cannot be used."""
         if not (knobs.speculative_decoding and knobs.draft_model):
             return None
         spec = self._catalog.get(knobs.draft_model) if self._catalog else None
@@ -174,7 +182,7 @@ class LlamaCpp:
             return (
                 f'{NAME}: draft_model: no GGUF model {knobs.draft_model!r} is here; run "roost models add" or remove it'
             )
-        return spec.path
+        return spec
 
 
 def _command(

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import aiohttp
 
-from roost.catalog.spec import ModelSpec
+from roost.catalog.spec import ModelFile, ModelSpec
 from roost.config.settings import Knobs, ModelSettings
 
 
@@ -118,6 +118,8 @@ class LaunchPlan:
     concurrency: int
     #: Requests running at once share `context_length`: together they must fit (llama.cpp's unified cache).
     shared_window: bool = False
+    #: Weight files of another model that it maps too: a draft for speculative decoding.
+    draft_files: tuple[ModelFile, ...] = ()
     #: Written to the worker's standard input at start, then closed: configuration and secrets.
     stdin: bytes | None = field(default=None, repr=False)
     cwd: Path | None = None

@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 #: What most tests mean by a model.
@@ -40,14 +41,16 @@ def gguf_bytes(
     *,
     version: int = 3,
     seed: int = 0,
+    weights: Mapping[str, bytes] = MappingProxyType({}),
 ) -> bytes:
-    """A GGUF file. `metadata` is laid over TINY_METADATA, None removes a key; `seed` changes the weights alone."""
+    """A GGUF file. `metadata` is laid over TINY_METADATA, None removes a key; `seed` changes the weights alone.
+    `weights`: the bytes of tensors that are to mean something."""
     merged = {key: value for key, value in {**TINY_METADATA, **(metadata or {})}.items() if value is not None}
     pairs = b"".join(_string(key) + _typed(value) for key, value in merged.items())
     infos, data = b"", b""
     for name, shape, type_id in tensors:
         infos += _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, type_id, len(data))
-        data += _padded(bytes([seed % 256]) * _size(shape, type_id))
+        data += _padded(weights.get(name) or bytes([seed % 256]) * _size(shape, type_id))
     header = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(merged)) + pairs + infos
     return _padded(header) + data
 
@@ -120,6 +123,8 @@ def _typed(value: Any) -> bytes:
         return struct.pack("<I", 8) + _string(value)
     if value and isinstance(value[0], str | bytes):
         return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_string, value))
+    if value and isinstance(value[0], float):
+        return struct.pack(f"<IIQ{len(value)}f", 9, 6, len(value), *value)
     return struct.pack(f"<IIQ{len(value)}i", 9, 5, len(value), *value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +28,13 @@ class Mismatch:
     reason: str
 
 
-def changed_file(spec: ModelSpec, identity_digest: Callable[[Path], str]) -> str | None:
+def changed_file(files: Iterable[ModelFile], identity_digest: Callable[[Path], str]) -> str | None:
     """Why the files on disk are no longer those that the catalog read; None: they are.
 
     Blocking. Header and samples are hashed again only where size, times or inode moved: a copy of the same bytes is
     fine.
     """
-    for file in spec.files:
+    for file in files:
         try:
             now = file.path.stat()
         except OSError as error:
@@ -83,7 +83,7 @@ def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, tree: tuple[int, ...]) 
         return Proof(ProofGrade.CMDLINE, f"pid {listener} listens: {' '.join(host.command_line(listener))[:200]}")
     if plan.proof is ProofKind.SPAWN_DIGESTS:
         return _by_command_line(host, listener, spec)
-    return _by_maps(host.mapped_files(listener), listener, spec)
+    return _by_maps(host.mapped_files(listener), listener, spec, plan.draft_files)
 
 
 def _by_command_line(host: Host, listener: int, spec: ModelSpec) -> Proof | Mismatch:
@@ -93,18 +93,33 @@ def _by_command_line(host: Host, listener: int, spec: ModelSpec) -> Proof | Mism
     return Proof(ProofGrade.PROVEN, f"pid {listener} was started on {spec.path}, its files' digests as in the catalog")
 
 
-def _by_maps(mapped: tuple[MappedFile, ...] | None, listener: int, spec: ModelSpec) -> Proof | Mismatch:
+def _by_maps(
+    mapped: tuple[MappedFile, ...] | None, listener: int, spec: ModelSpec, draft: tuple[ModelFile, ...]
+) -> Proof | Mismatch:
     if mapped is None:
         return Mismatch(f"the files mapped by pid {listener} cannot be read")
-    wanted = [file for file in spec.files if file.role is FileRole.WEIGHTS]
+    wanted = [file for file in (*spec.files, *draft) if file.role is FileRole.WEIGHTS]
     missing = [file.path for file in wanted if not any(_same_file(file, entry) for entry in mapped)]
     if missing or not wanted:
         return Mismatch(f"pid {listener} does not map {missing[0] if missing else 'any weights'}")
-    known = [file for file in spec.files if file.role in DECISIVE]
+    known = [file for file in (*spec.files, *draft) if file.role in DECISIVE]
     foreign = [e.path for e in mapped if e.path.endswith(".gguf") and not any(_same_file(f, e) for f in known)]
     if foreign:
         return Mismatch(f"pid {listener} maps other weights: {foreign[0]}")
-    return Proof(ProofGrade.PROVEN, f"pid {listener} listens and maps {len(wanted)} weight file(s) of the catalog")
+    text = f"pid {listener} listens and maps {len(wanted)} weight file(s) of the catalog{_companions(spec, draft)}"
+    return Proof(ProofGrade.PROVEN, text)
+
+
+def _companions(spec: ModelSpec, draft: tuple[ModelFile, ...]) -> str:
+    """What decides the answers beside the weights, and is read once instead of mapped: its digest was compared at the
+    start. All identity digests, as the fingerprint holds them."""
+    if not draft and all(
+        file.role is not FileRole.ADAPTER and file.role is not FileRole.PROJECTOR for file in spec.files
+    ):
+        return ""
+    named = [(file.role.value, file) for file in spec.files if file.role in DECISIVE]
+    named += [("draft", file) for file in draft]
+    return f"; digests as in the catalog: {', '.join(f'{word} {file.identity_sha256[:12]}' for word, file in named)}"
 
 
 def _same_file(file: ModelFile, entry: MappedFile) -> bool:

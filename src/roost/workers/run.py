@@ -11,6 +11,7 @@ from dataclasses import replace
 import structlog
 
 from roost.catalog.digest import identity_sha256
+from roost.catalog.spec import ModelFile
 from roost.engines.http import why_unreachable, worker_http
 from roost.engines.types import (
     Available,
@@ -155,9 +156,9 @@ class WorkerRun:
 
     async def _live(self, place: WorkerPlace) -> None:
         order = self.order
-        if reason := await asyncio.to_thread(changed_file, order.spec, identity_sha256):
-            raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {order.spec.id}"')
+        await self._check_files(order.spec.files, order.spec.id)
         plan = order.engine.launch(order.spec, order.knobs, order.model, place)
+        await self._check_files(plan.draft_files, order.knobs.draft_model or "")
         self.plan = replace(plan, env={**plan.env, "ROOST_WORKER_NONCE": place.nonce})
         http = self._http = worker_http(plan.endpoint)
         try:
@@ -167,6 +168,10 @@ class WorkerRun:
                 await self._live_without_process(http)
         finally:
             await http.session.close()
+
+    async def _check_files(self, files: Iterable[ModelFile], owner: str) -> None:
+        if reason := await asyncio.to_thread(changed_file, files, identity_sha256):
+            raise ModelUnavailable(f'cannot load {self.order.spec.id}: {reason}; run "roost models verify {owner}"')
 
     async def _live_with_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
         # The record comes first: a daemon killed in between leaves nothing that the next one cannot find.
@@ -249,7 +254,6 @@ class WorkerRun:
     async def _until_healthy(self, http: WorkerHttp) -> Healthy:
         life = asyncio.get_running_loop().time()
         changed_at, last, sampled_at = life, (Usage(0.0, 0), 0), 0.0
-        period_s = HEALTH_PERIOD_S if self._process else FAR_HEALTH_PERIOD_S
         while True:
             match await self.order.engine.health(http):
                 case Healthy() as healthy:
@@ -268,7 +272,7 @@ class WorkerRun:
                     changed_at, last = now, seen
                 elif load_stalled(now - changed_at, self.order.knobs.load_deadline_s):
                     raise self._load_timeout(now - changed_at)
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(HEALTH_PERIOD_S if self._process else FAR_HEALTH_PERIOD_S)
 
     def _load_timeout(self, silent_s: float) -> ModelLoadingTimeout:
         return load_timeout(self.order.spec.id, self.order.engine.name, silent_s, self.order.knobs.load_deadline_s)

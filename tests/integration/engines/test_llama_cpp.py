@@ -18,6 +18,7 @@ from roost.engines.http import worker_http
 from roost.engines.llama_cpp import LlamaCpp
 from roost.engines.types import Loading, UnixEndpoint
 from roost.errors import UpstreamCrashed
+from roost.testing.companions import write_reranker
 from roost.testing.wait import until_sync
 from tests.integration.engines.engine_process import (
     RunningWorker,
@@ -163,6 +164,15 @@ async def test_a_truncated_file_ends_the_load_with_its_reason(tmp_path: Path) ->
         ended = await asyncio.to_thread(run_to_end, plan)
     assert ended.returncode == 1
     assert f"cannot load {broken}" in ended.stderr.decode().strip().splitlines()[-1]
+
+
+async def test_a_file_that_it_aborts_on_is_told_with_the_assertion_as_its_last_line(tmp_path: Path) -> None:
+    broken = write_reranker(tmp_path / "twice.gguf", more_words=("the",))
+    with worker_place() as place:
+        plan = ENGINE.launch(gguf_spec(broken), KNOBS, ModelSettings(), place)
+        ended = await asyncio.to_thread(run_to_end, plan)
+    assert ended.returncode == -signal.SIGABRT
+    assert "GGML_ASSERT" in ended.stderr.decode().strip().splitlines()[-1]
 
 
 async def test_a_parameter_reaches_the_server() -> None:

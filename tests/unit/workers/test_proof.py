@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roost.catalog.spec import FileRole, ModelFile, ModelFormat, ModelSpec, Source, SourceKind
@@ -101,6 +101,29 @@ def test_other_weights_beside_the_right_ones_are_a_mismatch(tmp_path: Path) -> N
     assert isinstance(result, Mismatch) and "other.gguf" in result.reason
 
 
+def test_a_draft_must_be_mapped_too_and_is_named_in_the_proof(tmp_path: Path) -> None:
+    file, draft = weights(tmp_path / "m.gguf"), weights(tmp_path / "draft.gguf")
+    plan = replace(planned(ProofKind.MAPPED), draft_files=(draft,))
+
+    def judged(*seen: ModelFile) -> Proof | Mismatch:
+        host = SeenHost(mapped=tuple(mapped(one) for one in seen))
+        return prove(host, plan, model(file), (5, 7))  # type: ignore[arg-type]
+
+    both = judged(file, draft)
+    assert isinstance(both, Proof) and "weights h, draft h" in both.text
+    alone = judged(file)
+    assert isinstance(alone, Mismatch) and "draft.gguf" in alone.reason
+    assert isinstance(judged(file, draft, weights(tmp_path / "other.gguf")), Mismatch)
+
+
+def test_an_adapters_digest_is_in_the_proof_beside_its_bases(tmp_path: Path) -> None:
+    file = weights(tmp_path / "m.gguf")
+    adapter = weights(tmp_path / "a.gguf").model_copy(update={"role": FileRole.ADAPTER, "identity_sha256": "a1"})
+    spec = model(file).model_copy(update={"files": (file, adapter)})
+    result = verdict(SeenHost(mapped=(mapped(file),)), ProofKind.MAPPED, spec)
+    assert isinstance(result, Proof) and result.text.endswith("weights h, adapter a1")
+
+
 def test_maps_that_cannot_be_read_prove_nothing(tmp_path: Path) -> None:
     file = weights(tmp_path / "m.gguf")
     assert isinstance(verdict(SeenHost(mapped=None), ProofKind.MAPPED, model(file)), Mismatch)
@@ -135,14 +158,14 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path) -> None:
     def never(path: Path) -> str:
         raise AssertionError("read")
 
-    assert changed_file(model(weights(tmp_path / "m")), never) is None
+    assert changed_file((weights(tmp_path / "m"),), never) is None
 
 
 def test_a_copy_of_the_same_bytes_is_fine_and_another_header_is_not(tmp_path: Path) -> None:
     file = weights(tmp_path / "m")
     moved = file.model_copy(update={"mtime_ns": 1})
-    assert changed_file(model(moved), lambda path: "h") is None
-    reason = changed_file(model(moved), lambda path: "another")
+    assert changed_file((moved,), lambda path: "h") is None
+    reason = changed_file((moved,), lambda path: "another")
     assert reason is not None and "another content" in reason
 
 
@@ -150,6 +173,6 @@ def test_another_size_or_a_missing_file_is_a_change(tmp_path: Path) -> None:
     file = weights(tmp_path / "m")
     spec = model(file)
     file.path.write_bytes(b"longer than it was before")
-    assert "bytes" in (changed_file(spec, lambda path: "h") or "")
+    assert "bytes" in (changed_file(spec.files, lambda path: "h") or "")
     file.path.unlink()
-    assert "No such file" in (changed_file(spec, lambda path: "h") or "")
+    assert "No such file" in (changed_file(spec.files, lambda path: "h") or "")
