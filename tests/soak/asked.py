@@ -202,6 +202,11 @@ class Mix:
             yield replace(self._of_stand_in(name, "leaving", told, streams=True), leaving=leaving)
         yield self.slow()
 
+    def leaving_the_line(self, name: str) -> Asked:
+        """One that goes before a model that is not loaded can serve it."""
+        aborts = self._random.random() < 0.5
+        return replace(self.quick(name, "leaving"), leaving=Leaving(after_s=0.1, aborts=aborts))
+
     def endless(self, name: str) -> Asked:
         """A stream that is not over before the daemon is."""
         return self._of_stand_in(name, "endless", {"tokens": 10_000, "token_delay_s": 0.05}, streams=True)
@@ -213,6 +218,7 @@ class Mix:
         name = self._cast.stand_ins[0]
         nonce = self.nonce()
         body: dict[str, Any] = {"model": name, "messages": [{"role": "user", "content": f"Refuse this, {nonce}."}]}
+        body["max_tokens"] = 8  # a real model that answers it all the same comes to an end
         if which.spoil == "name":
             body["model"] = name = f"{name}x"
         elif which.spoil == "no name":

@@ -58,8 +58,8 @@ class Injector:
         before = time.time()
         try:
             await KINDS[kind](self)
-        except (DeadlineExceeded, OSError, psutil.Error) as error:
-            problem = f"it could not be done: {error}"
+        except* (DeadlineExceeded, OSError, psutil.Error) as errors:
+            problem = f"it could not be done: {first_of(errors)}"
             self.faults.append(Fault(kind, None, before, time.time(), problem=problem))
 
     def shuffled(self, kinds: tuple[str, ...]) -> list[str]:
@@ -328,6 +328,13 @@ class Injector:
         temporary = path.with_name(f"{path.name}.edited")
         temporary.write_bytes(data)
         temporary.replace(path)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first single error of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _is_ready(worker: Mapping[str, Any]) -> bool:

@@ -18,11 +18,13 @@ from tests.soak.asked import Asked, Mix
 from tests.soak.daemon import CANARY, Daemon, processes_of, running
 from tests.soak.faults import OF_FILES, OF_PROCESSES, Injector
 from tests.soak.record import Ending, Fault, Footprint, Record, Request, Rest
-from tests.soak.scene import CALM, DRAIN_S, LOG_CAP_BYTES, MAX_WAIT_S, Scene
+from tests.soak.scene import CALM, DEFT, DRAIN_S, LOG_CAP_BYTES, MAX_WAIT_S, Scene
 from tests.soak.wire import Idle, exchange
 
 _SETTLE_S = 20.0
 _THINK_S = 0.4
+#: Clients that leave while they wait for a load.
+_LEAVING = 8
 #: A client that finds nobody comes again after so long.
 _NOBODY_S = 1.0
 #: Begins every nonce and every id. The ids stand in logs, so prompts and ids begin differently.
@@ -162,6 +164,12 @@ class Soak:
             over.set()
             helper.cancel()
         self._idle.close()
+        await self._leave_the_line()
+
+    async def _leave_the_line(self) -> None:
+        """Last, so that nothing that happens afterwards hides who is still counted."""
+        await self._injector.unload(DEFT)
+        await asyncio.gather(*(self.send(self._checks.leaving_the_line(DEFT)) for _ in range(_LEAVING)))
 
     async def _consume(self, mix: Mix, over: asyncio.Event) -> None:
         while not over.is_set():

@@ -10,99 +10,110 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from roost.errors import ModelNotFound, RoostError
+
+
+def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Puts `make(what was there)` in its place. Raises AttributeError when there is nothing of that name any more."""
+    setattr(owner, name, make(getattr(owner, name)))
 
 
 def no_host_check() -> None:
     """Any web page may speak to it."""
     from roost.gateway import app
 
-    app.check_host = lambda values, hosts: None
+    replace(app, "check_host", lambda check: lambda *asked: None)
 
 
 def clean_end_accepted() -> None:
     """A stream whose engine went away ends as if it were complete."""
     from roost.gateway import streaming
 
-    whole = streaming._pump
+    def make(whole):
+        async def pump(job, upstream, rewriter, out):
+            try:
+                await whole(job, upstream, rewriter, out)
+            except RoostError:
+                if rewriter.facts.error is not None:
+                    raise
 
-    async def pump(job, upstream, rewriter, out):
-        try:
-            await whole(job, upstream, rewriter, out)
-        except RoostError:
-            if rewriter.facts.error is not None:
-                raise
+        return pump
 
-    streaming._pump = pump
+    replace(streaming, "_pump", make)
 
 
 def stop_invented() -> None:
     """A stream whose engine went away gets an ending that no engine sent."""
     from roost.gateway import streaming
 
-    whole = streaming._pump
+    def make(whole):
+        async def pump(job, upstream, rewriter, out):
+            try:
+                await whole(job, upstream, rewriter, out)
+            except RoostError:
+                if rewriter.facts.error is not None:
+                    raise
+                choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
+                chunk = {"model": job.model_id, "choices": [choice], "usage": {"completion_tokens": 1}}
+                await out.write(f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode())
 
-    async def pump(job, upstream, rewriter, out):
-        try:
-            await whole(job, upstream, rewriter, out)
-        except RoostError:
-            if rewriter.facts.error is not None:
-                raise
-            choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
-            chunk = {"object": "chat.completion.chunk", "model": job.model_id, "choices": [choice], "usage": {"n": 1}}
-            await out.write(f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode())
+        return pump
 
-    streaming._pump = pump
+    replace(streaming, "_pump", make)
 
 
 def slot_kept() -> None:
     """A client that leaves in mid-answer keeps its place."""
     from roost.workers.supervisor import Supervisor
 
-    leave = Supervisor.leave
+    def make(leave):
+        def keep(self, station, place):
+            task = asyncio.current_task()
+            if not (place in station.running and task is not None and task.cancelling()):
+                leave(self, station, place)
 
-    def keep(self, station, place):
-        task = asyncio.current_task()
-        if not (place in station.running and task is not None and task.cancelling()):
-            leave(self, station, place)
+        return keep
 
-    Supervisor.leave = keep
+    replace(Supervisor, "leave", make)
 
 
 def queue_kept() -> None:
     """A client that leaves while it waits stays in line."""
     from roost.workers.supervisor import Supervisor
 
-    leave = Supervisor.leave
+    def make(leave):
+        def keep(self, station, place):
+            if place not in station.waiting:
+                leave(self, station, place)
 
-    def keep(self, station, place):
-        if place not in station.waiting:
-            leave(self, station, place)
+        return keep
 
-    Supervisor.leave = keep
+    replace(Supervisor, "leave", make)
 
 
 def log_teed() -> None:
     """What a worker prints is written down as it is."""
     from roost.workers import logs
 
-    logs.redact = lambda line: line
+    replace(logs, "redact", lambda redact: lambda line: line)
 
 
 def default_substituted() -> None:
     """An unknown name is served by the default."""
     from roost.gateway.state import Gateway
 
-    resolve = Gateway.resolve
+    def make(resolve):
+        def substitute(self, name, **how):
+            try:
+                return resolve(self, name, **how)
+            except ModelNotFound:
+                return resolve(self, "default", **how)
 
-    def substitute(self, name):
-        try:
-            return resolve(self, name)
-        except ModelNotFound:
-            return resolve(self, "default")
+        return substitute
 
-    Gateway.resolve = substitute
+    replace(Gateway, "resolve", make)
 
 
 def registry_in_place() -> None:
@@ -112,21 +123,22 @@ def registry_in_place() -> None:
     def overwrite(path, data, *, mode, owner=None):
         pathlib.Path(path).write_bytes(data)
 
-    write.replace_file = overwrite
+    replace(write, "replace_file", lambda atomic: overwrite)
 
 
 def workers_outlive() -> None:
     """Nothing ends a worker when its daemon is killed."""
     from roost.workers import process
 
-    command = process._command
     guardian = str(pathlib.Path(__file__).with_name("careless_guardian.py"))
 
-    def careless(plan, life, status, nice):
-        # Without -I and -S it could be hooked itself: only the script is another one.
-        return [word if not word.endswith("/guardian.py") else guardian for word in command(plan, life, status, nice)]
+    def make(command):
+        def careless(*asked):
+            return [guardian if word.endswith("/guardian.py") else word for word in command(*asked)]
 
-    process._command = careless
+        return careless
+
+    replace(process, "_command", make)
 
 
 def busy_killed() -> None:
@@ -134,15 +146,16 @@ def busy_killed() -> None:
     from roost.workers.floor import Floor
     from roost.workers.lifecycle import Event, State
 
-    finish = Floor._finish_drains
+    def make(finish):
+        def at_once(self):
+            for station in self._stations.values():
+                if station.state is State.DRAINING:
+                    self._post(station, Event.DRAINED)
+            finish(self)
 
-    def at_once(self):
-        for station in self._stations.values():
-            if station.state is State.DRAINING:
-                self._post(station, Event.DRAINED)
-        finish(self)
+        return at_once
 
-    Floor._finish_drains = at_once
+    replace(Floor, "_finish_drains", make)
 
 
 def wedge_unseen() -> None:
@@ -152,20 +165,21 @@ def wedge_unseen() -> None:
     async def alive(patient):
         return False
 
-    run.is_dead = alive
+    replace(run, "is_dead", lambda look: alive)
 
 
 def names_crossed() -> None:
     """An answer is relayed under the name that was asked for, whoever gave it."""
     from roost.workers.supervisor import Supervisor
 
-    enter = Supervisor.enter
+    def make(enter):
+        def other(self, model_id, entry):
+            ready = [s.model_id for s in self._stations.values() if s.state.value == "ready" and "other" in s.model_id]
+            return enter(self, ready[0] if ready and model_id.endswith("Q4_1") else model_id, entry)
 
-    def other(self, model_id, entry):
-        ready = [s.model_id for s in self._stations.values() if s.state.value == "ready" and "other" in s.model_id]
-        return enter(self, ready[0] if ready and model_id.endswith("Q4_1") else model_id, entry)
+        return other
 
-    Supervisor.enter = other
+    replace(Supervisor, "enter", make)
 
 
 DEFECTS: dict[str, Callable[[], None]] = {
