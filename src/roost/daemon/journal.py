@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+from datetime import UTC, datetime
 from io import TextIOBase
 from pathlib import Path
 from typing import TextIO, cast
 
 import structlog
-from structlog.typing import EventDict
+from structlog.processors import format_exc_info
+from structlog.typing import EventDict, WrappedLogger
 
 from roost.config.settings import LogSettings
 
@@ -54,8 +56,13 @@ class RotatingFile(TextIOBase):
 _encode = json.JSONEncoder(default=repr).encode
 
 
-def _as_json(event: EventDict, **options: object) -> str:
-    """As json.dumps with the `options` would do, but for the encoder that it makes anew for each line."""
+def _line(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Level, time and JSON in one step: each request waits for its line, and structlog's own chain of processors
+    takes twice as long."""
+    event["level"] = "error" if method == "exception" else method
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    if "exc_info" in event:
+        event = format_exc_info(logger, method, event)
     return _encode(event)
 
 
@@ -65,12 +72,7 @@ def open_journal(path: Path, settings: LogSettings) -> None:
     file = cast(TextIO, RotatingFile(path))
     level = getattr(logging, settings.level.upper())
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_as_json),
-        ],
+        processors=[_line],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=file),
         cache_logger_on_first_use=True,

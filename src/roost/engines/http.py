@@ -20,6 +20,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from roost.engines.types import Endpoint, Healthy, Loading, TcpEndpoint, UnixEndpoint, WorkerHttp
+from roost.engines.wire import Wire
 from roost.errors import UpstreamCrashed, UpstreamStalled
 
 #: A health question is asked often; a worker that needs longer is busy or still loading.
@@ -65,10 +66,15 @@ class OnlyOrigin(aiohttp.TCPConnector):
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
         if req.url.origin() != self._origin:
             raise aiohttp.ClientConnectionError(f"this session reaches {self._origin} only, not {req.url.origin()}")
+        return await super().connect(req, traces, timeout)
+
+    async def _create_connection(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
         try:
             # Whatever the caller's timeout says: it knows no more of this server than that it is a worker.
             async with asyncio.timeout(REACH_TIMEOUT_S):
-                return await super().connect(req, traces, timeout)
+                return await super()._create_connection(req, traces, timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"no connection within {REACH_TIMEOUT_S:g} s") from error
 
@@ -117,7 +123,9 @@ def worker_http(endpoint: Endpoint) -> WorkerHttp:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
     )
     path = None if isinstance(endpoint, UnixEndpoint) else endpoint.health_path
-    return WorkerHttp(session=session, base_url=base, headers=_authorization(endpoint), health_path=path)
+    headers = _authorization(endpoint)
+    wire = Wire(session, base, headers, REACH_TIMEOUT_S)
+    return WorkerHttp(session=session, wire=wire, base_url=base, headers=headers, health_path=path)
 
 
 def _connector(endpoint: Endpoint, base: str) -> aiohttp.BaseConnector:

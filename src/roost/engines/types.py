@@ -12,6 +12,7 @@ import aiohttp
 
 from roost.catalog.spec import ModelFile, ModelSpec
 from roost.config.settings import Knobs, ModelSettings
+from roost.engines.wire import Wire
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ class WorkerHttp:
     """How to call one worker. The session is the worker's own and knows its socket or address."""
 
     session: aiohttp.ClientSession
+    #: The short way over the session's connections, for JSON.
+    wire: Wire
     base_url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     #: From the endpoint.

@@ -23,7 +23,7 @@ from roost.gateway.splice import apply, replace_model
 from roost.gateway.sse import StreamFacts
 from roost.gateway.surfaces import Surface, check_engine
 from roost.gateway.upstream_errors import chatter, lost, translate, translate_frame
-from roost.workers.types import ReadyWorker, Ticket
+from roost.workers.types import Posted, ReadyWorker, Ticket
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_read=None, sock_connect=10)
 #: llama.cpp's server closes the connection behind each stream without having said so: kept for the next request, it
 #: would break that one. A connection to a local worker costs less than finding out.
 STREAM_HEADERS = {"Connection": "close"}
-_JSON_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 #: What a broken worker looks like from here.
 BROKEN = (aiohttp.ClientError, OSError)
 _LARGEST_ERROR_BYTES = 64 * 2**10
@@ -122,23 +121,17 @@ class Job:
             return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})
 
-    async def send(self, worker: ReadyWorker, body: bytes, *, streams: bool) -> aiohttp.ClientResponse:
+    async def send(self, worker: ReadyWorker, body: bytes, *, streams: bool) -> Posted:
         """Check the window where the worker counts, post the body. Raises RoostError for any answer but 200."""
         messages = self.document.values.get("messages")
         count = len(messages) if isinstance(messages, list) else 1
         await check_exactly(self.surface.path, body, count, worker, self.surface.param)
-        response = await worker.session.post(
-            worker_url(worker.base_url, self.surface.path),
-            data=body,
-            headers={**_JSON_HEADERS, **(STREAM_HEADERS if streams else {}), **worker.headers},
-            timeout=NO_TIMEOUT,
-            allow_redirects=False,
-        )
+        response = await worker.wire.post(self.surface.path, body, keep=not streams)
         if response.status != 200:
             raise await self._refusal(response)
         return response
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> RoostError:
+    async def _refusal(self, response: Posted) -> RoostError:
         try:
             async with asyncio.timeout(_ERROR_BODY_S):
                 body = await read_up_to(response, _LARGEST_ERROR_BYTES)
@@ -163,7 +156,7 @@ class Job:
         return prompt_texts(self.surface.name, self.document.values)
 
 
-async def read_up_to(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+async def read_up_to(response: Posted, most_bytes: int) -> bytes:
     """The body, cut at `most_bytes`."""
     pieces: list[bytes] = []
     size = 0

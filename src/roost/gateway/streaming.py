@@ -15,7 +15,7 @@ from roost.errors import RoostError
 from roost.gateway.client_stream import ClientStream, event_stream
 from roost.gateway.job import BROKEN, Job
 from roost.gateway.sse import EventBuffer, StreamRewriter
-from roost.workers.types import ReadyWorker
+from roost.workers.types import Posted, ReadyWorker
 
 #: How long the engine gets to end a body whose `[DONE]` has come, before the connection is closed under it.
 _TAIL_S = 0.05
@@ -25,7 +25,7 @@ _TAIL_S = 0.05
 class Upstream:
     """A stream whose first bytes have come."""
 
-    response: aiohttp.ClientResponse
+    response: Posted
     first: bytes
 
 
@@ -125,7 +125,7 @@ async def _next(job: Job, content: aiohttp.StreamReader) -> bytes:
         raise job.lost() from error
 
 
-async def _tail(response: aiohttp.ClientResponse) -> None:
+async def _tail(response: Posted) -> None:
     """Let the engine end the body; no longer than `_TAIL_S`."""
     if response.content.at_eof():
         return

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from roost.errors import InternalError, InvalidJson, RoostError
@@ -20,7 +19,7 @@ from roost.gateway.job import BROKEN, Job
 from roost.gateway.large_json import LargeJson
 from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
-from roost.workers.types import ReadyWorker
+from roost.workers.types import Posted, ReadyWorker
 
 #: A longer answer is not held: decoding it would keep all other requests waiting.
 _SMALL_BYTES = 2**20
@@ -30,7 +29,7 @@ _SMALL_BYTES = 2**20
 class Large:
     """An answer that goes on after what has come of it."""
 
-    response: aiohttp.ClientResponse
+    response: Posted
     head: bytes
 
 
@@ -82,7 +81,7 @@ async def _attempt(job: Job, worker: ReadyWorker, hold: Hold) -> bytes | Large:
     return _named(job, body)
 
 
-async def _read_small(response: aiohttp.ClientResponse) -> bytes:
+async def _read_small(response: Posted) -> bytes:
     """The body, or as much of it as a small one may have."""
     pieces: list[bytes] = []
     size = 0
@@ -202,7 +201,7 @@ async def _assembled(job: Job, worker: ReadyWorker, hold: Hold) -> bytes:
     )
 
 
-async def _drain(job: Job, response: aiohttp.ClientResponse, rewriter: StreamRewriter, hold: Hold) -> None:
+async def _drain(job: Job, response: Posted, rewriter: StreamRewriter, hold: Hold) -> None:
     """Read the stream to its end. Raises the RoostError of an error frame or of an end without an ending."""
     buffer = EventBuffer()
     facts = rewriter.facts

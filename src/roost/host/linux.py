@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
+from roost.host.listening import listening_inodes
 from roost.host.posix import PosixHost
 from roost.host.types import MappedFile, ProcessIdentity
 
@@ -53,6 +55,13 @@ class LinuxHost(PosixHost):
     def mapped_files(self, pid: int) -> tuple[MappedFile, ...] | None:
         return parse_maps(_read(PROC / str(pid) / "maps"))
 
+    def tcp_listeners(self, port: int, pids: Iterable[int]) -> tuple[int, ...]:
+        try:
+            inodes = listening_inodes(port)
+        except OSError:  # a kernel or sandbox without it
+            return super().tcp_listeners(port, pids)
+        return tuple(pid for pid in pids if inodes and _has_socket(pid, inodes))
+
     def with_nonce(self, nonce: str) -> tuple[int, ...]:
         wanted = f"ROOST_WORKER_NONCE={nonce}".encode()
         return tuple(pid for pid in psutil.pids() if wanted in _environment(pid))
@@ -72,6 +81,22 @@ class LinuxHost(PosixHost):
 
     def is_apple_silicon(self) -> bool:
         return False
+
+
+def _has_socket(pid: int, inodes: frozenset[int]) -> bool:
+    """Whether one of these sockets is open in a process; False when it is gone or not ours to look into."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    try:
+        return any(_link(entry) in wanted for entry in (PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def _read(path: Path) -> str:

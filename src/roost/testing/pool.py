@@ -13,6 +13,7 @@ import aiohttp
 
 from roost.catalog.spec import ModelSpec
 from roost.engines.types import EngineTraits, ProofGrade
+from roost.engines.wire import Wire
 from roost.errors import ConcurrencyLimit, ModelLoading, ModelNotResident, RoostError
 from roost.workers.types import Entry, Phase, Progress, ReadyWorker, WorkerView
 
@@ -171,6 +172,7 @@ class FakePool:
             pid=4711,
             served_name=worker.served_name,
             session=self._sessions[worker.spec.id],
+            wire=Wire(self._sessions[worker.spec.id], base_url, worker.headers, 5.0),
             base_url=base_url,
             headers=worker.headers,
             traits=worker.traits,

@@ -47,6 +47,10 @@ class WorkerProcess:
         """The worker's processes, the guardian not counted."""
         return self._host.tree(self.pid) if self.pid and self._lives() else ()
 
+    def itself(self) -> tuple[int, ...]:
+        """The worker's own process alone."""
+        return (self.pid,) if self.pid and self._lives() else ()
+
     def terminate(self) -> None:
         """SIGTERM to the worker itself: it may save what it wants to save."""
         if self._lives():

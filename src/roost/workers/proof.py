@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from roost.catalog.spec import FileRole, ModelFile, ModelSpec
 from roost.engines.types import Endpoint, LaunchPlan, ProofGrade, ProofKind, TcpEndpoint, UnixEndpoint, UrlEndpoint
@@ -70,11 +71,23 @@ def _port_of(url: str) -> int | None:
         return None
 
 
-def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, tree: tuple[int, ...]) -> Proof | Mismatch:
-    """Blocking; reads /proc. Call it once the engine says that it is healthy."""
+class Started(Protocol):
+    """A worker's process, as far as evidence goes."""
+
+    def itself(self) -> tuple[int, ...]: ...
+
+    def tree(self) -> tuple[int, ...]: ...
+
+
+def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None) -> Proof | Mismatch:
+    """Blocking; reads /proc. Call it once the engine says that it is healthy. `started` None: no process of ours."""
     if plan.proof is ProofKind.CLAIMED:
         return Proof(ProofGrade.CLAIMED, "its own word: roost does not supervise this server")
-    listener = find_listener(host, plan.endpoint, tree)
+    listener = None
+    if started is not None:
+        # Rarely another process than the one that was started; to find all of them takes long.
+        listener = find_listener(host, plan.endpoint, started.itself())
+        listener = listener or find_listener(host, plan.endpoint, started.tree())
     if listener is None:
         if plan.foreign_listener:
             return Proof(ProofGrade.CLAIMED, "its health check answers, from outside the process that roost started")

@@ -283,11 +283,9 @@ class WorkerRun:
 
     async def _prove(self) -> Proof:
         assert self.plan is not None
-        tree: tuple[int, ...] = ()
         if self._process:
             await self._process.identified.wait()
-            tree = await asyncio.to_thread(self._process.tree)
-        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, tree):
+        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, self._process):
             case Proof() as proof:
                 return proof
             case Mismatch(reason):

@@ -52,6 +52,7 @@ def ready_worker(
         pid=pid,
         served_name=plan.served_name,
         session=http.session,
+        wire=http.wire,
         base_url=http.base_url,
         headers=http.headers,
         traits=plan.traits,

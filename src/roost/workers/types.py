@@ -11,6 +11,8 @@ import aiohttp
 
 from roost.catalog.spec import ModelSpec
 from roost.engines.types import EngineTraits, ProofGrade
+from roost.engines.wire import Posted as Posted
+from roost.engines.wire import Wire
 
 
 class Phase(StrEnum):
@@ -49,6 +51,7 @@ class ReadyWorker:
     #: The name to write into the request body.
     served_name: str
     session: aiohttp.ClientSession
+    wire: Wire
     base_url: str
     #: Authorization of the worker's own; never a client's.
     headers: Mapping[str, str]
