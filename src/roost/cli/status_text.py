@@ -85,7 +85,7 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
     grade = f", {worker.grade}" if worker.grade else ""
     auxiliary = " (auxiliary)" if worker.kind == "auxiliary" else ""
     engine = f"{worker.engine} {worker.engine_version or ''}".strip(" -")
-    identity = f"fingerprint {worker.fingerprint[:12]}" if worker.fingerprint else "no fingerprint"
+    identity = _identity(worker)
     details = [
         f"  {_state(worker.state, paint)}{grade}, {identity}",
         f"  {engine}, pid {worker.pid or people.NOTHING}, {worker.quantization or 'quantization unknown'}, "
@@ -95,6 +95,12 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
         + (f"; restarted {worker.restarts} times" if worker.restarts else ""),
     ]
     return [f"{paint.strong(worker.model)}{auxiliary}", *details, *_worker_problem(worker, paint)]
+
+
+def _identity(worker: WorkerReport) -> str:
+    if worker.fingerprint:
+        return f"fingerprint {worker.fingerprint[:12]}"
+    return worker.proof if worker.grade == "claimed" and worker.proof else "no fingerprint"
 
 
 def _worker_problem(worker: WorkerReport, paint: Paint) -> list[str]:

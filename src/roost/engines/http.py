@@ -128,6 +128,17 @@ def worker_http(endpoint: Endpoint) -> WorkerHttp:
     return WorkerHttp(session=session, wire=wire, base_url=base, headers=headers, health_path=path)
 
 
+async def close_session(session: aiohttp.ClientSession) -> None:
+    """Ends it, and every answer that is still being read over it: aiohttp alone would let those wait for ever."""
+    for protocol in tuple(session.connector._acquired if session.connector else ()):
+        if protocol.transport is not None:
+            protocol.transport.abort()
+    # The readers are told in the next turn of the loop, over TLS in the one after.
+    for _ in range(2):
+        await asyncio.sleep(0)
+    await session.close()
+
+
 def _connector(endpoint: Endpoint, base: str) -> aiohttp.BaseConnector:
     if isinstance(endpoint, UnixEndpoint):
         connector: aiohttp.BaseConnector = aiohttp.UnixConnector(

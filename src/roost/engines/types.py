@@ -102,6 +102,29 @@ class WorkerPlace:
 
 
 @dataclass(frozen=True)
+class Container:
+    """Where a start's server lives when its command is `docker run` and the like. Known by label and id, never by its
+    name: a name may be anybody's."""
+
+    #: docker, podman or nerdctl.
+    program: str
+    #: The program as it was written, with its global options.
+    client: tuple[str, ...]
+    name: str | None
+    #: Values of its labels: this start, and the roost that it belongs to.
+    nonce: str
+    owner: str
+    #: The client writes the id there as soon as the container exists.
+    id_file: Path
+    #: `--rm`: its anonymous volumes go with it.
+    takes_volumes_along: bool = False
+    #: podman's `--replace`: whoever has the name is pushed out, as the command says.
+    replaces_namesake: bool = False
+    #: Ports that are published on every address of this machine.
+    open_ports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LaunchPlan:
     """Everything needed to start one worker. `argv` is public (ps shows it): no secret, no prompt."""
 
@@ -130,6 +153,8 @@ class LaunchPlan:
     stop_argv: tuple[str, ...] | None = None
     #: argv of what `config show --engine-command` prints when it differs from `argv` (a launcher hides flags in stdin).
     shown: tuple[str, ...] | None = None
+    #: The server lives in a container, beside the process tree that is started.
+    container: Container | None = None
 
 
 @dataclass(frozen=True)

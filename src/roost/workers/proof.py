@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import Protocol
 
 from roost.catalog.spec import FileRole, ModelFile, ModelSpec
-from roost.engines.types import Endpoint, LaunchPlan, ProofGrade, ProofKind, TcpEndpoint, UnixEndpoint, UrlEndpoint
+from roost.engines.types import (
+    Container,
+    Endpoint,
+    LaunchPlan,
+    ProofGrade,
+    ProofKind,
+    TcpEndpoint,
+    UnixEndpoint,
+    UrlEndpoint,
+)
 from roost.host.types import Host, MappedFile
+from roost.workers.containers import container_id
 
 #: Files whose content decides what the model answers.
 DECISIVE = frozenset({FileRole.WEIGHTS, FileRole.PROJECTOR, FileRole.ADAPTER})
@@ -81,6 +91,8 @@ class Started(Protocol):
 
 def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None) -> Proof | Mismatch:
     """Blocking; reads /proc. Call it once the engine says that it is healthy. `started` None: no process of ours."""
+    if plan.container is not None:
+        return _by_container(plan.container)
     if plan.proof is ProofKind.CLAIMED:
         return Proof(ProofGrade.CLAIMED, "its own word: roost does not supervise this server")
     listener = None
@@ -97,6 +109,17 @@ def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None
     if plan.proof is ProofKind.SPAWN_DIGESTS:
         return _by_command_line(host, listener, spec)
     return _by_maps(host.mapped_files(listener), listener, spec, plan.draft_files)
+
+
+def _by_container(container: Container) -> Proof | Mismatch:
+    """What runs in it, and on which weights, is its own word; but there must be one before anybody answers for it."""
+    found = container_id(container)
+    if found is None:
+        return Mismatch(
+            f"somebody answers at its address before its container exists ({container.id_file} is not there)"
+        )
+    name = f' "{container.name}"' if container.name else ""
+    return Proof(ProofGrade.CLAIMED, f"its own word: container {found[:12]}{name} of {container.program}")
 
 
 def _by_command_line(host: Host, listener: int, spec: ModelSpec) -> Proof | Mismatch:

@@ -12,7 +12,7 @@ import structlog
 
 from roost.catalog.digest import identity_sha256
 from roost.catalog.spec import ModelFile
-from roost.engines.http import why_unreachable, worker_http
+from roost.engines.http import close_session, why_unreachable, worker_http
 from roost.engines.types import (
     Available,
     Healthy,
@@ -25,7 +25,8 @@ from roost.engines.types import (
 )
 from roost.errors import ModelLoadingTimeout, ModelUnavailable, NodeUnreachable, RoostError, WorkerFailed
 from roost.host.types import Host, Usage
-from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, run_stop_command, unreachable
+from roost.workers.beside import Beside
+from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, stop_gently, unreachable
 from roost.workers.lifecycle import Event
 from roost.workers.logs import WorkerLog
 from roost.workers.places import make_place, remove_place
@@ -46,8 +47,6 @@ FAR_LOOK_PERIOD_S = 30.0
 #: Signs of life are sampled so often while loading, and resident memory while ready.
 LIFE_PERIOD_S = 1.0
 USAGE_PERIOD_S = 10.0
-#: After SIGTERM; vllm-mlx needs some seconds to save its cache.
-STOP_GRACE_S = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +79,7 @@ class WorkerRun:
         self._running = running
         self._process: WorkerProcess | None = None
         self._http: WorkerHttp | None = None
+        self._beside: Beside | None = None
         self._may_prove = asyncio.Event()
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -167,20 +167,31 @@ class WorkerRun:
             else:
                 await self._live_without_process(http)
         finally:
-            await http.session.close()
+            await close_session(http.session)
 
     async def _check_files(self, files: Iterable[ModelFile], owner: str) -> None:
         if reason := await asyncio.to_thread(changed_file, files, identity_sha256):
             raise ModelUnavailable(f'cannot load {self.order.spec.id}: {reason}; run "roost models verify {owner}"')
 
     async def _live_with_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
+        model_id, paths = self.order.spec.id, self._paths
+        beside = self._beside = Beside(plan, model_id, self._host, paths.records)
         # The record comes first: a daemon killed in between leaves nothing that the next one cannot find.
-        record = WorkerRecord(place.nonce, self.order.spec.id, None, str(place.home), str(place.socket_path))
-        await asyncio.to_thread(record.write, self._paths.records)
-        high = self.order.knobs.process_priority == "high"
+        record = WorkerRecord(place.nonce, model_id, None, str(place.home), str(place.socket_path), beside.trace)
+        await asyncio.to_thread(record.write, paths.records)
+        try:
+            await asyncio.to_thread(beside.make_room, lambda line: self.log.feed(line.encode()))
+            await self._run_process(plan, http, place)
+        finally:
+            if self._process:
+                self._process.kill()
+            await asyncio.shield(asyncio.to_thread(beside.end, record))
+
+    async def _run_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
+        order = self.order
+        high = order.knobs.process_priority == "high"
         process, status, output = await spawn(plan, self._host, high_priority=high)
         self._process = process
-        order = self.order
         cache = SavedCache(self._paths.saved, order.spec, order.engine, order.knobs, http, place.saved)
         async with asyncio.TaskGroup() as group:
             draining = group.create_task(drain(output, self.log.feed))
@@ -214,20 +225,9 @@ class WorkerRun:
         await self._stop.wait()
         if self.ready is not None:
             await cache.save(self._stop_now)
-        if not self._stop_now.is_set():
-            await self._stop_gently(process)
+        if self.plan:
+            await stop_gently(process, self.plan, self.log.feed, self._stop_now)
         process.kill()
-
-    async def _stop_gently(self, process: WorkerProcess) -> None:
-        stop_argv = self.plan.stop_argv if self.plan else None
-        if stop_argv:
-            await run_stop_command(stop_argv, process.pid, self.plan.env if self.plan else {}, self.log.feed)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_GRACE_S):
-                # Told to stop in the first moments: a signal to a process that is not known yet would be lost.
-                await process.identified.wait()
-                process.terminate()
-                await self._stop_now.wait()
 
     # From started to ready.
 
@@ -278,8 +278,12 @@ class WorkerRun:
         return load_timeout(self.order.spec.id, self.order.engine.name, silent_s, self.order.knobs.load_deadline_s)
 
     def _measure(self) -> Usage:
-        self.usage = self._host.usage(self._process.tree()) if self._process else Usage(0.0, 0)
+        if self._process and self._beside:
+            self.usage = self._host.usage((*self._process.tree(), *self._beside.processes()))
         return self.usage
+
+    def _hidden(self) -> bool:
+        return self._beside is not None and self._beside.hidden()
 
     async def _prove(self) -> Proof:
         assert self.plan is not None
@@ -319,7 +323,7 @@ class WorkerRun:
             measure=self._measure,
             health=lambda: self.order.engine.health(http),
             is_stopped=lambda: bool(self.pid and self._host.is_stopped(self.pid)),
-            supervised=self._process is not None,
+            supervised=self._process is not None and not await asyncio.to_thread(self._hidden),
             stall_s=self.order.knobs.stall_s,
         )
         while True:

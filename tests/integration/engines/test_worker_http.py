@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from roost.engines.http import MOST_INTERIM, ask, generate_one, worker_http
+from roost.engines.http import MOST_INTERIM, ask, close_session, generate_one, worker_http
 from roost.engines.types import TcpEndpoint, UnixEndpoint, UrlEndpoint
 from roost.errors import UpstreamCrashed, UpstreamStalled
 from tests.helpers import short_folder
@@ -41,10 +41,42 @@ async def send_interim(request: web.Request, most: int) -> None:
         await asyncio.sleep(0)
 
 
+async def begin(request: web.Request) -> web.StreamResponse:
+    """The first half of an answer, and then nothing."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"first half")
+    await asyncio.Event().wait()
+    return response
+
+
 def application() -> web.Application:
     app = web.Application()
+    app.router.add_route("GET", "/begin", begin)
     app.router.add_route("*", "/{path:.*}", reply)
     return app
+
+
+async def test_closing_a_session_ends_what_is_being_read_over_it() -> None:
+    async with TestServer(application(), handler_cancellation=True) as server:
+        http = worker_http(TcpEndpoint("127.0.0.1", server.port or 0))
+        response = await http.session.get(f"{http.base_url}/begin")
+        assert await response.content.readany() == b"first half"
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(_end_of(response))
+            await asyncio.sleep(0)
+            await close_session(http.session)
+            async with asyncio.timeout(5):
+                assert isinstance(await reading, aiohttp.ClientError)
+        response.close()
+
+
+async def _end_of(response: aiohttp.ClientResponse) -> Exception | None:
+    try:
+        await response.content.readany()
+    except aiohttp.ClientError as error:
+        return error
+    return None
 
 
 async def test_the_key_goes_along_and_nothing_asks_for_compression() -> None:

@@ -23,7 +23,7 @@ from roost.errors import (
     WorkerFailed,
 )
 from roost.testing.wait import until
-from roost.workers.run import STOP_GRACE_S
+from roost.workers.ends import STOP_GRACE_S
 from roost.workers.station import Place
 from roost.workers.types import Phase, ReadyWorker
 from tests.integration.workers.conftest import Bench, MakeBench
