@@ -290,12 +290,15 @@ def test_a_container_that_works_in_silence_is_left_alone(client: ContainerClient
     assert container_of(client) == first
 
 
-def test_the_client_gets_its_users_settings_and_no_secret(client: ContainerClient, contained: Contained) -> None:
+def test_the_client_gets_its_users_settings_and_no_secret(
+    client: ContainerClient, contained: Contained, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
     roost = contained(a=client.command(A, "-d"))
-    roost.environ |= {"DOCKER_CONFIG": "/nowhere/config", "HF_TOKEN": "canary"}
+    roost.environ |= {"DOCKER_CONFIG": str(tmp_path), "HF_TOKEN": "canary"}
     roost.start()
     seen = psutil.Process(roost.worker("a")["pid"]).environ()
-    assert (seen["DOCKER_CONFIG"], seen["HOME"]) == ("/nowhere/config", roost.environ["HOME"])
+    assert (seen["DOCKER_CONFIG"], seen["HOME"]) == (str(tmp_path), roost.environ["HOME"])
     assert "HF_TOKEN" not in seen and "CANARY_SECRET" not in seen
     inside: dict[str, Any] = roost.get("/upstream/a/stand-in/info")
     assert not {name for name in inside["environment"] if name.startswith(("ROOST_", "DOCKER_"))}
@@ -303,13 +306,13 @@ def test_the_client_gets_its_users_settings_and_no_secret(client: ContainerClien
 
 
 def test_an_imported_llama_swap_configuration_serves_from_containers(
-    client: ContainerClient, contained: Contained, tmp_path: Path
+    client: ContainerClient, roost: Roost, tmp_path: Path
 ) -> None:
-    roost = contained()
+    roost.environ |= client.environ
     command = client.command("${MODEL_ID}", "--rm", model="${MODEL_ID}")
     file = tmp_path / "config.yaml"
     file.write_text(f"models:\n  {A}:\n    cmd: |\n      {command}\n    cmdStop: {client.program} stop ${{MODEL_ID}}\n")
-    roost.cli("import", "llama-swap", str(file), "--force")
+    roost.cli("import", "llama-swap", str(file))
     roost.start()
     assert ask(roost, A).status_code == 200 and A in client.containers()
     roost.cli("unload", A)

@@ -34,7 +34,7 @@ CLIENT_ENVIRONMENT = (
 
 #: Options without a value, before `run` and behind it; every other one takes a value. From `--help` of docker 28,
 #: podman 4.3 and 5 and nerdctl 2.
-_GLOBAL_SWITCHES = frozenset(
+GLOBAL_SWITCHES = frozenset(
     {
         *("debug", "tls", "tlsverify", "version", "help"),
         *("noout", "remote", "syslog", "transient-store"),
@@ -42,7 +42,7 @@ _GLOBAL_SWITCHES = frozenset(
         *("D", "v", "r"),
     }
 )
-_RUN_SWITCHES = frozenset(
+RUN_SWITCHES = frozenset(
     {
         *("detach", "disable-content-trust", "help", "init", "interactive", "no-healthcheck", "oom-kill-disable"),
         *("privileged", "publish-all", "quiet", "read-only", "rm", "sig-proxy", "tty", "use-api-socket"),
@@ -51,7 +51,15 @@ _RUN_SWITCHES = frozenset(
         *("d", "i", "P", "q", "t"),
     }
 )
-_LONG_NAMES = {"d": "detach", "l": "label", "p": "publish", "P": "publish-all"}
+_LONG_NAMES = {
+    "d": "detach",
+    "i": "interactive",
+    "t": "tty",
+    "q": "quiet",
+    "l": "label",
+    "p": "publish",
+    "P": "publish-all",
+}
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
@@ -104,12 +112,12 @@ def parse_run(words: tuple[str, ...]) -> RunCommand | None:
     """None for every command that does not run a container by one of the three."""
     if not words or PurePath(words[0]).name not in PROGRAMS:
         return None
-    at = _end_of_options(words, 1, _GLOBAL_SWITCHES)
+    at = _end_of_options(words, 1, GLOBAL_SWITCHES)
     size = 2 if words[at : at + 2] == ("container", "run") else 1
     if words[at : at + size] not in (("run",), ("container", "run")):
         return None
     options: dict[str, tuple[str, ...]] = {}
-    for name, value in _options(words, at + size, _RUN_SWITCHES):
+    for name, value in _options(words, at + size, RUN_SWITCHES):
         long = _LONG_NAMES.get(name, name)
         options[long] = (*options.get(long, ()), value)
     return RunCommand(words[:at], words[at : at + size], words[at + size :], options)

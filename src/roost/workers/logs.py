@@ -23,7 +23,7 @@ PROMPT_MARKS: tuple[re.Pattern[bytes], ...] = (
 #: engine writes as fast as it can: every line is looked at on the daemon's loop.
 _PROMPT_WORDS = (b"last", b"prompt", b"content", b"messages", b"input")
 #: What docker ends each of its errors with.
-_HINT = re.compile(r"(Run|See) '.* --help'( for more information)?\.?")
+_HINT = re.compile(r"(Run|See) '.* --help'( for more information)?\.?|Usage: +(docker|podman|nerdctl) .*")
 #: All but the tab.
 CONTROL_CHARACTERS = bytes(number for number in range(32) if number != 9)
 
