@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from roost.catalog.spec import ModelSpec
+from roost.catalog.digest import identity_sha256
+from roost.catalog.spec import ModelFile, ModelSpec
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines.types import Engine, Healthy, LaunchPlan, WorkerHttp
+from roost.errors import ModelUnavailable
+from roost.workers.proof import changed_file
 from roost.workers.saved_cache import SavedPlace
 from roost.workers.types import ReadyWorker
 
@@ -34,6 +38,12 @@ class RunPaths:
     log_cap_bytes: int
     #: What it had computed, from one start to the next.
     saved: SavedPlace
+
+
+def check_files(order: StartOrder, files: Iterable[ModelFile], owner: str) -> None:
+    """Blocks. Raises ModelUnavailable when one of them is not the file that the catalog knows; `owner` is its model."""
+    if reason := changed_file(files, identity_sha256):
+        raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {owner}"')
 
 
 def ready_worker(
