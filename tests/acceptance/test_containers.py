@@ -306,13 +306,13 @@ def test_the_client_gets_its_users_settings_and_no_secret(
 
 
 def test_an_imported_llama_swap_configuration_serves_from_containers(
-    client: ContainerClient, roost: Roost, tmp_path: Path
+    client: ContainerClient, contained: Contained, tmp_path: Path
 ) -> None:
-    roost.environ |= client.environ
+    roost = contained()
     command = client.command("${MODEL_ID}", "--rm", model="${MODEL_ID}")
     file = tmp_path / "config.yaml"
     file.write_text(f"models:\n  {A}:\n    cmd: |\n      {command}\n    cmdStop: {client.program} stop ${{MODEL_ID}}\n")
-    roost.cli("import", "llama-swap", str(file))
+    roost.cli("import", "llama-swap", str(file), "--force")
     roost.start()
     assert ask(roost, A).status_code == 200 and A in client.containers()
     roost.cli("unload", A)

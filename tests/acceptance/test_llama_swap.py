@@ -505,6 +505,16 @@ def test_an_import_replaces_nothing_unasked(serve: Serve, tmp_path: Path) -> Non
     assert roost.cli("config", "check").returncode == 0
 
 
+def test_an_import_points_a_default_whose_model_is_gone_at_its_own(serve: Serve, tmp_path: Path) -> None:
+    roost = serve(start=False)
+    file = str(tmp_path / "config.yaml")
+    roost.registry(default="gone", coding="gone", embedding="elsewhere@node")
+    done = roost.cli("import", "llama-swap", file, "--force")
+    roles = json.loads((roost.home / "registry.json").read_text())["models"]
+    assert roles["default"] == "org/a" and "it was gone" in done.stdout
+    assert (roles["coding"], roles["embedding"]) == ("gone", "elsewhere@node"), "the file says nothing of these"
+
+
 def test_a_file_that_llama_swap_refuses_is_refused_with_its_place(roost: Roost, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("models:\n  a: {cmd: x}\n  a: {cmd: y}\n")
