@@ -87,7 +87,7 @@ def stand_in_client(folder: Path) -> Iterator[ContainerClient]:
 def real_client(program: str, folder: Path) -> ContainerClient:
     """docker or podman, with an image made of nothing but folders to mount this machine's into. Raises Unusable."""
     if shutil.which(program) is None:
-        raise Unusable(f"{program} is not installed")
+        raise Unusable(f"{program} is not installed; make test-containers says how to get one of the two")
     names = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "XDG_RUNTIME_DIR", "CONTAINERS_CONF", "CONTAINER_HOST")
     environ = {name: os.environ[name] for name in names if name in os.environ}
     mounts = [word for place in _mounted() for word in ("--volume", f"{place}:{place}:ro")]

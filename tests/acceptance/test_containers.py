@@ -87,6 +87,8 @@ def test_there_is_a_container_engine_to_test_with(short_path: Path) -> None:
             real_client(program, short_path)
         except Unusable as reason:
             reasons.append(str(reason))
+    if len(reasons) == 2 and not os.environ.get("ROOST_TEST_CONTAINERS"):
+        pytest.skip("; ".join(reasons))
     assert len(reasons) < 2, reasons
 
 

@@ -21,7 +21,7 @@ OPTION = re.compile(r"^ +(?:-(\w), )?--([\w-]+)(?: (\S+))?(?: {2,}|$)", re.MULTI
 )
 def test_switches_are_those_of_the_client(program: str, words: tuple[str, ...], switches: frozenset[str]) -> None:
     if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
+        pytest.skip(f"{program} is not installed; its options cannot be asked for")
     said = subprocess.run([program, *words, "--help"], capture_output=True, text=True).stdout
     found = OPTION.findall(said)
     assert len(found) > 5
