@@ -437,7 +437,11 @@ def test_further_routes_are_sent_to_the_model_in_their_body(serve: Serve) -> Non
     assert answer.json()["results"] and answer.headers["x-roost-model"] == "org/a"
     assert post(roost, "/v1/rerank", json={"model": "b", **body}).json()["results"]
     assert post(roost, "/infill", json={"model": "small", "input_prefix": "x"}).json()["bytes"] > 0
-    for path in ("/rerank", "/infill", "/completion", "/v1/audio/speech", "/v1/images/generations"):
+    said = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
+    assert post(roost, "/v/chat/completions", json=said).json()["choices"]
+    assert post(roost, "/sdapi/v1/txt2img", json={"model": "small", "prompt": "x"}).json()["bytes"] > 0
+    further = ("/v1/audio/speech", "/v1/images/generations", "/sdapi/v1/img2img", "/v/responses")
+    for path in ("/rerank", "/infill", "/completion", *further):
         assert post(roost, path, json={"model": "nobody"}).json()["error"]["code"] == "model_not_found"
         assert post(roost, path, json={}).json()["error"]["code"] == "missing_required_parameter"
     form = {"files": {"file": ("a.wav", b"\x00\r\n--x\xff" * 100)}, "data": {"model": "nobody"}}
@@ -477,6 +481,9 @@ def test_the_keys_of_the_file_go_on_working_on_every_closed_route(serve: Serve) 
         ("POST", "/v1/chat/completions"),
         ("POST", "/infill"),
         ("POST", "/v1/audio/transcriptions"),
+        ("POST", "/sdapi/v1/txt2img"),
+        ("GET", "/sdapi/v1/loras"),
+        ("POST", "/v/chat/completions"),
     )
     for method, path in closed:
         for headers in ({}, {"Authorization": "Bearer sk-other"}):

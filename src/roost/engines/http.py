@@ -19,7 +19,7 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from roost.engines.types import Endpoint, Healthy, Loading, TcpEndpoint, UnixEndpoint, WorkerHttp
+from roost.engines.types import Endpoint, Healthy, Loading, TcpEndpoint, UnixEndpoint, UrlEndpoint, WorkerHttp
 from roost.engines.wire import Wire
 from roost.errors import UpstreamCrashed, UpstreamStalled
 
@@ -105,6 +105,11 @@ def base_url(endpoint: Endpoint) -> str:
             return str(URL.build(scheme="http", host=host, port=port)).rstrip("/")
         case _:
             return endpoint.url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def is_versioned(endpoint: Endpoint) -> bool:
+    """Whether the address was given with the `/v1` that `base_url` leaves out."""
+    return isinstance(endpoint, UrlEndpoint) and endpoint.url.rstrip("/").endswith("/v1")
 
 
 def worker_http(endpoint: Endpoint) -> WorkerHttp:

@@ -32,6 +32,7 @@ class FakeWorker:
     spec: ModelSpec
     base_url: str
     served_name: str = "stand-in"
+    is_versioned: bool = False
     traits: EngineTraits = PLAIN_TRAITS
     context_length: int | None = None
     concurrency: int = 4
@@ -179,6 +180,7 @@ class FakePool:
             spec=worker.spec,
             context_length=worker.context_length,
             count_prompt_tokens=worker.count_prompt_tokens,
+            is_versioned=worker.is_versioned,
         )
 
     def grant_next(self, worker: FakeWorker) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from roost.catalog.digest import identity_sha256
 from roost.catalog.spec import ModelFile, ModelSpec
 from roost.config.settings import Knobs, ModelSettings
+from roost.engines.http import is_versioned
 from roost.engines.types import Engine, Healthy, LaunchPlan, WorkerHttp
 from roost.errors import ModelUnavailable
 from roost.workers.proof import changed_file
@@ -69,4 +70,5 @@ def ready_worker(
         spec=order.spec,
         context_length=min(known, default=None),
         count_prompt_tokens=count,
+        is_versioned=is_versioned(plan.endpoint),
     )

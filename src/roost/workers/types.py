@@ -60,6 +60,8 @@ class ReadyWorker:
     #: Tokens that one request may use; None: unknown, not checked.
     context_length: int | None
     count_prompt_tokens: Callable[[str, bytes], Awaitable[int | None]] = field(repr=False)
+    #: Its address was given with the `/v1` that `base_url` leaves out.
+    is_versioned: bool = False
 
 
 class Ticket(Protocol):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from roost.engines.http import MOST_INTERIM, ask, close_session, generate_one, worker_http
+from roost.engines.http import MOST_INTERIM, ask, base_url, close_session, generate_one, is_versioned, worker_http
 from roost.engines.types import TcpEndpoint, UnixEndpoint, UrlEndpoint
 from roost.errors import UpstreamCrashed, UpstreamStalled
 from tests.helpers import short_folder
@@ -135,3 +135,18 @@ async def test_only_a_real_token_counts_as_life(status: int, error: type[Excepti
         async with http.session:
             with pytest.raises(error):
                 await generate_one(http, "m", frozenset({"chat"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "versioned"),
+    [
+        ("http://h/v1", "http://h", True),
+        ("http://h/v1/", "http://h", True),
+        ("http://h/api/v4", "http://h/api/v4", False),
+        ("http://h", "http://h", False),
+    ],
+)
+def test_an_addresss_own_v1_is_left_out_and_remembered(url: str, base: str, versioned: bool) -> None:
+    endpoint = UrlEndpoint(url)
+    assert (base_url(endpoint), is_versioned(endpoint)) == (base, versioned)
+    assert not is_versioned(TcpEndpoint("127.0.0.1", 1))
