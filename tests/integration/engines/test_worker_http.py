@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from roost.engines.http import MOST_INTERIM, ask, base_url, close_session, generate_one, is_versioned, worker_http
 from roost.engines.types import TcpEndpoint, UnixEndpoint, UrlEndpoint
+from roost.engines.wire import Posted
 from roost.errors import UpstreamCrashed, UpstreamStalled
 from tests.helpers import short_folder
 
@@ -52,15 +53,20 @@ async def begin(request: web.Request) -> web.StreamResponse:
 
 def application() -> web.Application:
     app = web.Application()
-    app.router.add_route("GET", "/begin", begin)
+    app.router.add_route("*", "/begin", begin)
     app.router.add_route("*", "/{path:.*}", reply)
     return app
 
 
-async def test_closing_a_session_ends_what_is_being_read_over_it() -> None:
+@pytest.mark.parametrize("wire", [False, True], ids=["session", "wire"])
+async def test_closing_a_session_ends_what_is_being_read_over_it(wire: bool) -> None:
     async with TestServer(application(), handler_cancellation=True) as server:
         http = worker_http(TcpEndpoint("127.0.0.1", server.port or 0))
-        response = await http.session.get(f"{http.base_url}/begin")
+        response: aiohttp.ClientResponse | Posted
+        if wire:
+            response = await http.wire.post("/begin", b"{}", keep=True)
+        else:
+            response = await http.session.get(f"{http.base_url}/begin")
         assert await response.content.readany() == b"first half"
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(_end_of(response))
@@ -71,7 +77,7 @@ async def test_closing_a_session_ends_what_is_being_read_over_it() -> None:
         response.close()
 
 
-async def _end_of(response: aiohttp.ClientResponse) -> Exception | None:
+async def _end_of(response: aiohttp.ClientResponse | Posted) -> Exception | None:
     try:
         await response.content.readany()
     except aiohttp.ClientError as error:

@@ -139,7 +139,7 @@ def test_nobody_answers_for_a_container_that_does_not_exist_yet(client: Client, 
     endpoint: Endpoint = TcpEndpoint("127.0.0.1", 1)
     traits = EngineTraits(cancels_non_stream=True, context_check="none", surfaces=frozenset({"chat"}))
     plan = LaunchPlan((), {}, endpoint, "m", ProofKind.CLAIMED, traits, None, 1, container=made)
-    assert isinstance(prove(this_host(), plan, spec, ()), Mismatch)
+    assert isinstance(prove(this_host(), plan, spec, None), Mismatch)
     made.id_file.write_text("ab" * 32 + "\n")
-    proof = prove(this_host(), plan, spec, ())
+    proof = prove(this_host(), plan, spec, None)
     assert isinstance(proof, Proof) and proof.grade is ProofGrade.CLAIMED and "abababababab" in proof.text
