@@ -14,9 +14,11 @@ AUTH_WORDS = {
     "keys+tls": "keys needed, TLS",
     "shut": "shut: a key is needed and there is none",
 }
-GOOD_STATES = ("ready", "resident")
+GOOD_STATES = ("ready", "resident", "standby")
 #: States of a worker that has no process, or will soon have none.
 NOT_LOADED = ("stopped", "failed", "backoff")
+#: Kind of a process that serves nothing yet.
+SPARE = "standby"
 BAD_STATES = ("failed", "backoff", "unavailable", "unknown")
 
 
@@ -25,7 +27,8 @@ def status_lines(report: StatusReport, now: float, paint: Paint) -> list[str]:
     blocks = [
         problem_lines(report.problems, paint),
         [*_endpoint(report, now, paint), *_host(report.host)],
-        _workers(report.workers, now, paint),
+        _workers([worker for worker in report.workers if worker.kind != SPARE], now, paint),
+        _spares([worker for worker in report.workers if worker.kind == SPARE], now, paint),
         _roles(report.roles, paint),
         _requests(report.statistics),
     ]
@@ -79,6 +82,17 @@ def live_workers(workers: Sequence[WorkerReport]) -> list[WorkerReport]:
 def _workers(workers: Sequence[WorkerReport], now: float, paint: Paint) -> list[str]:
     lines = [line for worker in live_workers(workers) for line in _worker(worker, now, paint)]
     return people.indented("resident", lines or ["nothing is loaded"])
+
+
+def _spares(spares: Sequence[WorkerReport], now: float, paint: Paint) -> list[str]:
+    return people.indented("standby", [line for spare in spares for line in _spare(spare, now, paint)])
+
+
+def _spare(spare: WorkerReport, now: float, paint: Paint) -> list[str]:
+    engine = f"{spare.engine} {spare.engine_version or ''}".strip(" -")
+    process = f", pid {spare.pid}, up {people.duration(now - spare.started_at)}" if spare.started_at else ""
+    memory = f", {people.size(spare.resident_bytes)} resident" if spare.resident_bytes else ""
+    return [f"{engine}: {_state(spare.state, paint)}{process}{memory}", *_worker_problem(spare, paint)]
 
 
 def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:

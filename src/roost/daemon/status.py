@@ -40,6 +40,7 @@ class Sources:
     settings: Callable[[], Settings]
     registry: Callable[[], RegistryState]
     workers: Callable[[], tuple[WorkerView, ...]]
+    spares: Callable[[], tuple[WorkerView, ...]]
     recent: Callable[[], Sequence[ActivityRow]]
     draining: Callable[[], bool]
     keys: KeyFile
@@ -57,12 +58,12 @@ class Sources:
 
 def build_status(sources: Sources) -> StatusReport:
     settings, registry = sources.settings(), sources.registry()
-    views = sources.workers()
+    views, spares = sources.workers(), sources.spares()
     roles, reaches = _roles(sources, views)
     problems = (
         *sources.further_problems(),
         *_registry_problems(registry, roles),
-        *_worker_problems(views),
+        *_worker_problems((*views, *spares)),
         *rotation_problems(reaches),
     )
     return StatusReport(
@@ -78,7 +79,7 @@ def build_status(sources: Sources) -> StatusReport:
         registry_path=sources.registry_path,
         registry_problem=_registry_problem_text(registry),
         settings_problem=sources.settings_problem(),
-        workers=tuple(_worker(view, sources.catalog) for view in views),
+        workers=tuple(_worker(view, sources.catalog) for view in (*views, *spares)),
         roles=roles,
         statistics=_statistics(sources.recent(), views, time.time()),
         default_model=next((role.resolves_to for role in roles if role.role == "default"), None),

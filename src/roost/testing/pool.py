@@ -135,6 +135,8 @@ class FakePool:
         self.tickets: list[FakeTicket] = []
         #: What was asked of it: ("load", "model-id") and so on.
         self.orders: list[tuple[str, str | None]] = []
+        #: What `spares` answers.
+        self.standing_by: tuple[WorkerView, ...] = ()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
@@ -189,6 +191,9 @@ class FakePool:
 
     def views(self) -> tuple[WorkerView, ...]:
         return tuple(_view(worker) for worker in self.workers.values() if worker.state != "stopped")
+
+    def spares(self) -> tuple[WorkerView, ...]:
+        return self.standing_by
 
     async def load(self, model_id: str) -> None:
         self.orders.append(("load", model_id))

@@ -22,6 +22,8 @@ class StartOrder:
     model: ModelSettings
     #: Make one real token before READY (loads that nobody waits for with a request of their own).
     warm: bool
+    #: Digest of the spare that could become this worker; None: none is kept.
+    spare: str | None = None
 
 
 @dataclass(frozen=True)

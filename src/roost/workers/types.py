@@ -141,13 +141,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class WorkerView:
-    """One worker as status, /running and metrics show it."""
+    """One worker as status, /running and metrics show it; or a spare, which status and metrics show too."""
 
     worker_id: str
+    #: Empty for a spare.
     model_id: str
     engine: str
     engine_version: str | None
-    #: queued, starting, loading, ready, draining, stopping, backoff, failed, stopped
+    #: queued, starting, loading, ready, draining, stopping, backoff, failed, stopped; a spare's: importing, standby,
+    #: ending, absent, backoff, failed
     state: str
     pid: int | None
     started_at: float | None
@@ -162,7 +164,7 @@ class WorkerView:
     queued: int
     restarts: int
     resident_bytes: int | None
-    #: chat, or auxiliary (embedding, rerank).
+    #: chat, auxiliary (embedding, rerank), or standby: a spare, which serves nothing yet.
     kind: str
     #: What went wrong last, for people; None: nothing.
     problem: str | None
@@ -184,6 +186,10 @@ class Pool(Protocol):
         ...
 
     def views(self) -> tuple[WorkerView, ...]: ...
+
+    def spares(self) -> tuple[WorkerView, ...]:
+        """Processes without a model that wait to become workers, and places for them that are empty with a reason."""
+        ...
 
     async def load(self, model_id: str) -> None:
         """Make it resident now, whatever the rotation policy says; returns when READY. Never kills a busy worker:

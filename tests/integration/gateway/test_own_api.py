@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,17 @@ async def test_a_scrape_shows_requests_and_workers_and_wakes_nothing(gate: Front
     assert 'roost_workers{state="ready"} 2.0' in text
     assert len(gate.pool.tickets) == 1
     assert gate.pool.orders == []
+
+
+async def test_a_spare_counts_as_memory_and_as_nothing_else(gate: Front) -> None:
+    (worker, *_) = gate.pool.views()
+    spare = replace(worker, worker_id="standby-x", model_id="", engine="x", state="standby", kind="standby")
+    before = [await ask(gate, "GET", path) for path in ("/v1/models", "/running", "/api/ps", "/health")]
+    gate.pool.standing_by = (replace(spare, resident_bytes=123_000_000),)
+    text = (await ask(gate, "GET", "/metrics")).decode()
+    assert 'roost_worker_resident_bytes{engine="x",model=""} 1.23e+08' in text
+    assert 'state="standby"' not in text and 'roost_worker_running{engine="x"' not in text
+    assert [await ask(gate, "GET", path) for path in ("/v1/models", "/running", "/api/ps", "/health")] == before
 
 
 async def test_the_root_says_that_roost_runs(gate: Front) -> None:

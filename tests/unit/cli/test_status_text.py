@@ -48,6 +48,18 @@ def test_only_twelve_digits_of_a_fingerprint_are_shown() -> None:
     assert "b179c9523d0e6" not in text_of(status())
 
 
+def test_a_spare_is_shown_apart_from_what_serves() -> None:
+    spare = worker(kind="standby", model="", engine="mlx-lm", engine_version="0.32.2", state="standby", pid=77)
+    text = text_of(status(workers=(worker(), spare)))
+    assert "standby    mlx-lm 0.32.2: standby, pid 77, up 3 min 20 s, 210 MB resident" in text
+    assert "nothing is loaded" in text_of(status(workers=(spare,)))
+
+
+def test_a_spare_that_is_not_there_says_why() -> None:
+    absent = worker(kind="standby", model="", engine="mlx-lm", state="absent", started_at=None, problem="no room")
+    assert "problem: no room" in text_of(status(workers=(absent,)))
+
+
 def test_an_idle_ttl_says_when_it_ends() -> None:
     assert "unloads in 5 min if idle" in text_of(status(workers=(worker(expires_at=NOW + 300),)))
 
