@@ -1,8 +1,9 @@
 """Time to the first token of a request for a model that is not loaded: from a spare, and from a fresh process.
 
 Both arms are one roost: in the one `standby` is on for the engine, in the other it is off. Pairs are interleaved; the
-clock starts with the request. In the first arm the spare stands by before. On a Linux CPU both arms also pay for MLX
-compiling a kernel at the first token, which no Mac does.
+clock starts with the request, and not before the spare of the one arm stands by: its imports would disturb either. On a
+Linux CPU both arms also wait for a C++ compiler at their first token (MLX builds a kernel then), which no Mac does; so
+the time from the start of the worker to READY stands beside it.
 
     python -m benchmarks.standby --folder DIR                       mlx-lm
     python -m benchmarks.standby --folder DIR --engine vllm-mlx
@@ -18,6 +19,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -45,25 +47,38 @@ async def until_standing_by(session: aiohttp.ClientSession, url: str) -> None:
         await asyncio.sleep(POLL_S)
 
 
-async def from_stop_s(session: aiohttp.ClientSession, url: str, model: str, *, spare: bool) -> float:
-    """Seconds from a request for the stopped model to its first token."""
+@dataclass(frozen=True)
+class Cold:
+    """Seconds of one start on demand."""
+
+    first_token_s: float
+    ready_s: float
+
+
+async def cold(session: aiohttp.ClientSession, url: str, model: str) -> Cold:
+    """One request for the stopped model, which is stopped again afterwards."""
+    first = await first_token_s(session, url, model, time.perf_counter())
+    async with session.get(f"{url}/roost/v1/workers") as response:
+        (worker,) = [row for row in (await response.json())["workers"] if row["model"] == model]
     await unload(session, url, model)
-    if spare:
-        await until_standing_by(session, url)
-    return await first_token_s(session, url, model, time.perf_counter())
+    return Cold(first, worker["ready_at"] - worker["started_at"])
 
 
 async def report(arms: dict[str, str], model: str, pairs: int) -> None:
-    seen: dict[str, list[float]] = {name: [] for name in arms}
+    seen: dict[str, list[Cold]] = {name: [] for name in arms}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1800)) as session:
+        for url in arms.values():
+            await unload(session, url, model)
         for pair in range(pairs):
             for name in sorted(arms, reverse=bool(pair % 2)):
-                seen[name].append(await from_stop_s(session, arms[name], model, spare=name == "spare"))
-                await unload(session, arms[name], model)
-    for name, times in seen.items():
-        print(f"{name}: s from the request to the first token: {spread(times)}")
-    ratios = [a / b for a, b in zip(seen["spare"], seen["fresh"], strict=True)]
-    print(verdict("spare over fresh", spread(ratios), LIMIT))
+                await until_standing_by(session, arms["spare"])
+                seen[name].append(await cold(session, arms[name], model))
+    for name, starts in seen.items():
+        print(f"{name}: s from the request to the first token: {spread([one.first_token_s for one in starts])}")
+        print(f"{name}: s from the start to READY: {spread([one.ready_s for one in starts])}")
+    both = list(zip(seen["spare"], seen["fresh"], strict=True))
+    print(verdict("spare over fresh, first token", spread([a.first_token_s / b.first_token_s for a, b in both]), LIMIT))
+    print(f"       spare over fresh, READY: {spread([a.ready_s / b.ready_s for a, b in both])}")
     print(f"       load average {os.getloadavg()[0]:.1f}")
 
 

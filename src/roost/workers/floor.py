@@ -41,7 +41,7 @@ class Floor:
         self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._spares = Spares(world, self._begin, self._is_moving)
+        self._spares = Spares(world, self._begin, self._is_moving, self._is_busy)
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
@@ -54,6 +54,9 @@ class Floor:
     def _is_moving(self) -> bool:
         """Whether a model is being loaded or stopped."""
         return any(station.state in MOVING for station in self._stations.values())
+
+    def _is_busy(self) -> bool:
+        return any(station.running for station in self._stations.values())
 
     def _station(self, model_id: str) -> Station:
         station = self._stations.get(model_id)

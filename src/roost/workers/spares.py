@@ -52,12 +52,14 @@ class SparePlace:
 
 
 class Spares:
-    """`begin` runs a task in the pool's group; `is_moving` tells whether a model is being loaded or stopped."""
+    """`begin` runs a task in the pool's group; `is_moving` tells whether a model is being loaded or stopped, `is_busy`
+    whether requests are being served."""
 
-    def __init__(self, world: World, begin: Begin, is_moving: Callable[[], bool]) -> None:
+    def __init__(self, world: World, begin: Begin, is_moving: Callable[[], bool], is_busy: Callable[[], bool]) -> None:
         self._world = world
         self._begin = begin
         self._is_moving = is_moving
+        self._is_busy = is_busy
         self._places: dict[str, SparePlace] = {}
         self._memory = MemoryReading(0, 0, 0, None)
         self._was_moving = False
@@ -128,6 +130,7 @@ class Spares:
             self._memory.total_bytes,
             moving,
             self._moved_at,
+            self._is_busy(),
             self._closing,
         )
 

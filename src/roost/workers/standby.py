@@ -71,6 +71,8 @@ LIVE = frozenset({S.IMPORTING, S.STANDBY})
 
 #: After a load, the first requests get the machine for so long before the next spare's imports take a share of it.
 REFILL_AFTER_S = 10.0
+#: While requests run they keep it for longer: a first prompt may be long, and traffic may never end.
+REFILL_BUSY_S = 60.0
 #: How often it is looked whether there is room by now.
 ROOM_PERIOD_S = 30.0
 
@@ -105,6 +107,8 @@ class View:
     moving: bool = False
     #: When that was so last; None: never.
     moved_at: float | None = None
+    #: Requests are being served.
+    busy: bool = False
     #: roost is shutting down.
     closing: bool = False
 
@@ -138,9 +142,11 @@ def _next_start(view: View, now: float) -> tuple[tuple[str, ...], float | None]:
     occupied = any(s.state in (S.IMPORTING, S.ENDING) for s in view.spares)
     if not missing or view.moving or occupied:
         return (), None
-    due = now if view.moved_at is None else view.moved_at + REFILL_AFTER_S
-    if due > now:
-        return (), due
+    if view.moved_at is not None:
+        if view.moved_at + REFILL_AFTER_S > now:
+            return (), view.moved_at + REFILL_AFTER_S
+        if view.busy and view.moved_at + REFILL_BUSY_S > now:
+            return (), min(now + REFILL_AFTER_S, view.moved_at + REFILL_BUSY_S)
     for spare in missing:
         if has_room(spare.size_bytes, view.available_bytes, view.total_bytes):
             return (spare.engine,), None

@@ -116,6 +116,7 @@ MakeRunning = Callable[..., AbstractAsyncContextManager[Running]]
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standby, "REFILL_AFTER_S", 0.0)
+    monkeypatch.setattr(standby, "REFILL_BUSY_S", 0.0)
     monkeypatch.setattr(standby, "ROOM_PERIOD_S", 0.05)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 from roost.workers.standby import (
     LIVE,
     REFILL_AFTER_S,
+    REFILL_BUSY_S,
     ROOM_PERIOD_S,
     TABLE,
     Effect,
@@ -75,6 +76,15 @@ def test_none_is_started_beside_a_load_and_for_a_while_after_it() -> None:
     assert plan(view(spare(), moving=True, moved_at=NOW), NOW) == Plan()
     assert plan(view(spare(), moved_at=NOW - 1), NOW) == Plan(wake_at=NOW - 1 + REFILL_AFTER_S)
     assert plan(view(spare(), moved_at=NOW - REFILL_AFTER_S), NOW).start == ("mlx-lm",)
+
+
+def test_requests_keep_the_machine_for_longer_but_not_for_ever() -> None:
+    def after(seconds: float, **changes: object) -> Plan:
+        return plan(view(spare(), moved_at=NOW - seconds, **changes), NOW)
+
+    assert after(REFILL_AFTER_S, busy=True) == Plan(wake_at=NOW + REFILL_AFTER_S)
+    assert after(REFILL_BUSY_S - 1, busy=True) == Plan(wake_at=NOW + 1)
+    assert after(REFILL_BUSY_S, busy=True).start == after(REFILL_AFTER_S).start == ("mlx-lm",)
 
 
 def test_a_load_ends_no_spare() -> None:
@@ -146,7 +156,8 @@ views = some.builds(
     available_bytes=some.integers(0, 16 * GB),
     total_bytes=some.just(16 * GB),
     moving=some.booleans(),
-    moved_at=some.one_of(some.none(), some.floats(NOW - 20, NOW)),
+    moved_at=some.one_of(some.none(), some.floats(NOW - 90, NOW)),
+    busy=some.booleans(),
     closing=some.booleans(),
 )
 
