@@ -67,8 +67,8 @@ _OWNED = """
 """
 #: Flags of mlx_lm.server that roost sets, or that would undo what it promises.
 OWNED_FLAGS = frozenset(_OWNED.split())
-#: Resident memory of a spare on a Linux CPU, rounded up.
-SPARE_BYTES = 800 * 10**6
+#: Resident memory of a spare: 80 MB on Linux, rounded up.
+SPARE_BYTES = 150 * 10**6
 #: Distinct prefixes kept at the most; their bytes are bounded by prefix_cache_mb.
 _PREFIXES = 64
 

@@ -259,7 +259,7 @@ async def test_one_that_cannot_take_the_order_any_more_is_replaced_within_the_st
 ) -> None:
     """It reads nothing more, as one does that ended a moment ago."""
     engine = SpareEngine(program="import os, time; os.close(0); print('standing by', flush=True); time.sleep(600)")
-    async with running(engine) as state:
+    async with asyncio.timeout(30), running(engine) as state:
         spare = await state.standing_by()
         pid = await state.use()
         assert pid != spare and psutil.pid_exists(pid)
