@@ -41,8 +41,8 @@ async def unload(session: aiohttp.ClientSession, url: str, model: str) -> None:
 async def until_standing_by(session: aiohttp.ClientSession, url: str) -> None:
     while True:
         async with session.get(f"{url}/roost/v1/workers") as response:
-            rows = (await response.json())["workers"]
-        if any(row["kind"] == "standby" and row["state"] == "standby" for row in rows):
+            rows = (await response.json())["spares"]
+        if any(row["state"] == "standby" for row in rows):
             return
         await asyncio.sleep(POLL_S)
 

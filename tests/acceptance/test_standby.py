@@ -26,7 +26,9 @@ def with_spare(roost: Roost, folder: Path, engine: str) -> Roost:
 
 
 def spare_of(roost: Roost) -> dict[str, Any]:
-    found = [worker for worker in roost.status()["workers"] if worker["kind"] == "standby"]
+    status = roost.status()
+    assert all(worker["model"] for worker in status["workers"])
+    found: list[dict[str, Any]] = status["spares"]
     return found[0] if found else {"state": "unknown", "pid": None}
 
 
@@ -65,11 +67,12 @@ def test_mlx_lm_serves_from_a_spare_and_a_killed_daemon_leaves_neither(
     assert spare != worker
 
     until_sync(lambda: spare_of(roost)["resident_bytes"], timeout_s=10)
-    assert spare_of(roost)["resident_bytes"] > 20 * 2**20 and spare_of(roost)["model"] == ""
-    assert "\nstandby " in roost.cli("status").stdout
+    shown = spare_of(roost)
+    assert shown["resident_bytes"] > 20 * 2**20 and (shown["kind"], shown["engine"]) == ("spare", "mlx-lm")
+    assert "\nspare      mlx-lm " in roost.cli("status").stdout
     assert "standing by" in roost.cli("logs", "standby-mlx-lm").stdout
     with urllib.request.urlopen(f"{roost.url}/metrics", timeout=10) as answer:
-        assert 'roost_worker_resident_bytes{engine="mlx-lm",model=""}' in answer.read().decode()
+        assert 'roost_spare_resident_bytes{engine="mlx-lm"}' in answer.read().decode()
     assert [entry["id"] for entry in roost.get("/v1/models")["data"] if not entry["id"]] == []
 
     assert {worker, spare} <= {process.pid for process in workers_of(roost)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roost.api import HostReport, Problem, RequestStatistics, RoleReport, StatusReport, WorkerReport
+from roost.api import HostReport, Problem, RequestStatistics, RoleReport, SpareReport, StatusReport, WorkerReport
 from roost.cli import format as people
 from roost.cli.output import Paint
 
@@ -17,8 +17,6 @@ AUTH_WORDS = {
 GOOD_STATES = ("ready", "resident", "standby")
 #: States of a worker that has no process, or will soon have none.
 NOT_LOADED = ("stopped", "failed", "backoff")
-#: Kind of a process that serves nothing yet.
-SPARE = "standby"
 BAD_STATES = ("failed", "backoff", "unavailable", "unknown")
 
 
@@ -27,8 +25,8 @@ def status_lines(report: StatusReport, now: float, paint: Paint) -> list[str]:
     blocks = [
         problem_lines(report.problems, paint),
         [*_endpoint(report, now, paint), *_host(report.host)],
-        _workers([worker for worker in report.workers if worker.kind != SPARE], now, paint),
-        _spares([worker for worker in report.workers if worker.kind == SPARE], now, paint),
+        _workers(report.workers, now, paint),
+        _spares(report.spares, now, paint),
         _roles(report.roles, paint),
         _requests(report.statistics),
     ]
@@ -84,11 +82,11 @@ def _workers(workers: Sequence[WorkerReport], now: float, paint: Paint) -> list[
     return people.indented("resident", lines or ["nothing is loaded"])
 
 
-def _spares(spares: Sequence[WorkerReport], now: float, paint: Paint) -> list[str]:
-    return people.indented("standby", [line for spare in spares for line in _spare(spare, now, paint)])
+def _spares(spares: Sequence[SpareReport], now: float, paint: Paint) -> list[str]:
+    return people.indented("spare", [line for spare in spares for line in _spare(spare, now, paint)])
 
 
-def _spare(spare: WorkerReport, now: float, paint: Paint) -> list[str]:
+def _spare(spare: SpareReport, now: float, paint: Paint) -> list[str]:
     engine = f"{spare.engine} {spare.engine_version or ''}".strip(" -")
     process = f", pid {spare.pid}, up {people.duration(now - spare.started_at)}" if spare.started_at else ""
     memory = f", {people.size(spare.resident_bytes)} resident" if spare.resident_bytes else ""
@@ -111,7 +109,7 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
     return [f"{paint.strong(worker.model)}{auxiliary}", *details, *_worker_problem(worker, paint)]
 
 
-def _worker_problem(worker: WorkerReport, paint: Paint) -> list[str]:
+def _worker_problem(worker: WorkerReport | SpareReport, paint: Paint) -> list[str]:
     if not worker.problem:
         return []
     mend = f'; run "{worker.mend}"' if worker.mend else ""

@@ -111,15 +111,18 @@ class _Reader(Collector):
             ("roost_worker_running", "Requests that a worker is generating for.", lambda view: view.running),
             ("roost_worker_queued", "Requests that wait for a worker.", lambda view: view.queued),
             ("roost_worker_restarts", "Restarts of a worker.", lambda view: view.restarts),
+            ("roost_worker_resident_bytes", "Memory that a worker holds.", lambda view: view.resident_bytes),
         )
         for name, text, read in gauges:
             yield _gauge(name, text, views, read)
-        yield _gauge(
-            "roost_worker_resident_bytes",
-            "Memory that a worker holds, or, without a model, a spare.",
-            (*views, *self._pool.spares()),
-            lambda view: view.resident_bytes,
-        )
+        yield self._spares()
+
+    def _spares(self) -> Metric:
+        family = GaugeMetricFamily("roost_spare_resident_bytes", "Memory that a spare holds.", labels=("engine",))
+        for spare in self._pool.spares():
+            if spare.resident_bytes is not None:
+                family.add_metric((spare.engine,), spare.resident_bytes)
+        return family
 
 
 def _gauge(

@@ -10,8 +10,6 @@ from dataclasses import replace
 
 import structlog
 
-from roost.catalog.digest import identity_sha256
-from roost.catalog.spec import ModelFile
 from roost.engines.http import why_unreachable, worker_http
 from roost.engines.types import (
     Available,
@@ -23,17 +21,17 @@ from roost.engines.types import (
     WorkerHttp,
     WorkerPlace,
 )
-from roost.errors import ModelLoadingTimeout, ModelUnavailable, NodeUnreachable, RoostError, WorkerFailed
+from roost.errors import ModelLoadingTimeout, NodeUnreachable, RoostError, WorkerFailed
 from roost.host.types import Host, Usage
 from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, run_stop_command, unreachable
 from roost.workers.lifecycle import Event
 from roost.workers.logs import WorkerLog
 from roost.workers.places import make_place, remove_place
 from roost.workers.process import StartFailed, WorkerProcess
-from roost.workers.proof import Handover, Mismatch, Proof, changed_file, prove
+from roost.workers.proof import Handover, Mismatch, Proof, prove
 from roost.workers.saved_cache import SavedCache
 from roost.workers.spare import Spare, worker_process
-from roost.workers.start import RunPaths, StartOrder, ready_worker
+from roost.workers.start import RunPaths, StartOrder, check_files, ready_worker
 from roost.workers.types import ReadyWorker
 from roost.workers.vitals import Patient, is_dead, moved
 from roost.workers.wedge import RunningView, load_stalled
@@ -167,21 +165,17 @@ class WorkerRun:
 
     async def _live(self) -> None:
         order = self.order
-        await self._check_files(order.spec.files, order.spec.id)
+        await check_files(order, order.spec.files, order.spec.id)
         self._spare = self._take_spare()
         place = self._place = (self._spare and self._spare.place) or make_place(self._paths.run_dir)
         plan = order.engine.launch(order.spec, order.knobs, order.model, place)
-        await self._check_files(plan.draft_files, order.knobs.draft_model or "")
+        await check_files(order, plan.draft_files, order.knobs.draft_model or "")
         self.plan = replace(plan, env={**plan.env, "ROOST_WORKER_NONCE": place.nonce})
         http = self._http = worker_http(plan.endpoint)
         try:
             await (self._live_with_process(self.plan, http, place) if plan.argv else self._live_without_process(http))
         finally:
             await http.session.close()
-
-    async def _check_files(self, files: Iterable[ModelFile], owner: str) -> None:
-        if reason := await asyncio.to_thread(changed_file, files, identity_sha256):
-            raise ModelUnavailable(f'cannot load {self.order.spec.id}: {reason}; run "roost models verify {owner}"')
 
     async def _live_with_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
         order = self.order

@@ -21,7 +21,7 @@ from roost.workers.orders import World, wanted_spares
 from roost.workers.spare import Spare, SpareOrder
 from roost.workers.standby import LIVE, TABLE, Effect, Event, SpareView, State, View, allows
 from roost.workers.start import StartOrder
-from roost.workers.types import WorkerView
+from roost.workers.types import WaitingSpare
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +172,7 @@ class Spares:
             knobs=settings.knobs("", place.engine),
             run_dir=paths.run,
             records=paths.run / "workers",
-            log=paths.logs / f"{worker_id(place.engine)}.log",
+            log=paths.logs / f"{log_name(place.engine)}.log",
             log_cap_bytes=settings.log.worker_cap_bytes,
         )
         spare = place.spare = Spare(
@@ -215,33 +215,23 @@ class Spares:
 
     # Reports.
 
-    def views(self) -> tuple[WorkerView, ...]:
-        return tuple(self._worker_view(place) for place in self._places.values() if place.spare or place.wanted)
+    def views(self) -> tuple[WaitingSpare, ...]:
+        return tuple(self._shown(place) for place in self._places.values() if place.spare or place.wanted)
 
-    def _worker_view(self, place: SparePlace) -> WorkerView:
+    def _shown(self, place: SparePlace) -> WaitingSpare:
         spare = place.spare
         problem = place.problem if place.state in (State.BACKOFF, State.FAILED) else self._why_absent(place)
-        return WorkerView(
-            worker_id=worker_id(place.engine),
-            model_id="",
+        return WaitingSpare(
             engine=place.engine,
             engine_version=place.version,
             state=place.state.value,
             pid=spare.pid if spare else None,
             started_at=spare.started_at if spare else None,
-            ready_at=spare.imported_at if spare else None,
-            expires_at=None,
-            grade=None,
-            fingerprint="",
-            context_length=None,
-            concurrency=0,
-            running=0,
-            queued=0,
-            restarts=len(place.failures),
+            imported_at=spare.imported_at if spare else None,
             resident_bytes=spare.usage.resident_bytes or None if spare else None,
-            kind="standby",
+            log=log_name(place.engine),
             problem=problem,
-            mend=f"roost logs {worker_id(place.engine)}" if place.problem == problem and problem else None,
+            mend=f"roost logs {log_name(place.engine)}" if place.problem == problem and problem else None,
             command=tuple(part for part in spare.plan.argv if part.strip()) if spare and spare.plan else (),
         )
 
@@ -249,6 +239,5 @@ class Spares:
         return standby.why_absent(place.view(), self._memory.available_bytes, self._memory.total_bytes)
 
 
-def worker_id(engine: str) -> str:
-    """Also the name of its log."""
+def log_name(engine: str) -> str:
     return f"standby-{engine}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from roost.catalog.spec import ModelSpec
+from roost.catalog.digest import identity_sha256
+from roost.catalog.spec import ModelFile, ModelSpec
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines.types import Engine, Healthy, LaunchPlan, WorkerHttp
+from roost.errors import ModelUnavailable
+from roost.workers.proof import changed_file
 from roost.workers.saved_cache import SavedPlace
 from roost.workers.types import ReadyWorker
 
@@ -36,6 +41,12 @@ class RunPaths:
     log_cap_bytes: int
     #: What it had computed, from one start to the next.
     saved: SavedPlace
+
+
+async def check_files(order: StartOrder, files: Iterable[ModelFile], owner: str) -> None:
+    """Raises ModelUnavailable when the disk holds something else than the catalog read. `owner`: whose files."""
+    if reason := await asyncio.to_thread(changed_file, files, identity_sha256):
+        raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {owner}"')
 
 
 def ready_worker(

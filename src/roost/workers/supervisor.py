@@ -27,7 +27,7 @@ from roost.workers.orders import World, effective_command, start_order
 from roost.workers.residency import Kind
 from roost.workers.station import Place, Station
 from roost.workers.tickets import RequestTicket
-from roost.workers.types import Entry, Phase, Progress, WorkerView
+from roost.workers.types import Entry, Phase, Progress, WaitingSpare, WorkerView
 from roost.workers.views import worker_view
 from roost.workers.wedge import talk_deadline_s
 
@@ -284,7 +284,7 @@ class Supervisor(Floor):
         shown = (station for station in self._stations.values() if station.number or station.waiting)
         return tuple(worker_view(station, self.now(), places.get(station.model_id)) for station in shown)
 
-    def spares(self) -> tuple[WorkerView, ...]:
+    def spares(self) -> tuple[WaitingSpare, ...]:
         return self._spares.views()
 
     def log_path(self, worker: str) -> str | None:

@@ -141,15 +141,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class WorkerView:
-    """One worker as status, /running and metrics show it; or a spare, which status and metrics show too."""
+    """One worker as status, /running and metrics show it."""
 
     worker_id: str
-    #: Empty for a spare.
     model_id: str
     engine: str
     engine_version: str | None
-    #: queued, starting, loading, ready, draining, stopping, backoff, failed, stopped; a spare's: importing, standby,
-    #: ending, absent, backoff, failed
+    #: queued, starting, loading, ready, draining, stopping, backoff, failed, stopped
     state: str
     pid: int | None
     started_at: float | None
@@ -164,7 +162,7 @@ class WorkerView:
     queued: int
     restarts: int
     resident_bytes: int | None
-    #: chat, auxiliary (embedding, rerank), or standby: a spare, which serves nothing yet.
+    #: chat, or auxiliary (embedding, rerank).
     kind: str
     #: What went wrong last, for people; None: nothing.
     problem: str | None
@@ -177,6 +175,26 @@ class WorkerView:
     waits_s: float | None = None
 
 
+@dataclass(frozen=True)
+class WaitingSpare:
+    """One engine's spare as status and metrics show it: a process without a model, or a place that is empty."""
+
+    engine: str
+    engine_version: str
+    #: absent, importing, standby, ending, backoff, failed
+    state: str
+    pid: int | None
+    started_at: float | None
+    imported_at: float | None
+    #: Measured; None: there is no process, or it was not looked at yet.
+    resident_bytes: int | None
+    #: Name of its log.
+    log: str
+    problem: str | None
+    mend: str | None
+    command: tuple[str, ...] = ()
+
+
 class Pool(Protocol):
     """All workers of this node."""
 
@@ -187,7 +205,7 @@ class Pool(Protocol):
 
     def views(self) -> tuple[WorkerView, ...]: ...
 
-    def spares(self) -> tuple[WorkerView, ...]:
+    def spares(self) -> tuple[WaitingSpare, ...]:
         """Processes without a model that wait to become workers, and places for them that are empty with a reason."""
         ...
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from roost.gateway.routes import ROUTES
 from roost.registry.types import Registry, RegistryProblem, RegistryState
 from roost.store.keys import Consumer
 from roost.testing.wait import until
+from roost.workers.types import WaitingSpare
 from tests.integration.gateway.front import EMBEDDER, MODEL, Front, changed, front
 
 
@@ -71,13 +71,12 @@ async def test_a_scrape_shows_requests_and_workers_and_wakes_nothing(gate: Front
 
 
 async def test_a_spare_counts_as_memory_and_as_nothing_else(gate: Front) -> None:
-    (worker, *_) = gate.pool.views()
-    spare = replace(worker, worker_id="standby-x", model_id="", engine="x", state="standby", kind="standby")
+    spare = WaitingSpare("x", "1", "standby", 7, 0.0, 0.0, 123_000_000, "standby-x", None, None)
     before = [await ask(gate, "GET", path) for path in ("/v1/models", "/running", "/api/ps", "/health")]
-    gate.pool.standing_by = (replace(spare, resident_bytes=123_000_000),)
+    gate.pool.standing_by = (spare,)
     text = (await ask(gate, "GET", "/metrics")).decode()
-    assert 'roost_worker_resident_bytes{engine="x",model=""} 1.23e+08' in text
-    assert 'state="standby"' not in text and 'roost_worker_running{engine="x"' not in text
+    assert 'roost_spare_resident_bytes{engine="x"} 1.23e+08' in text
+    assert 'state="standby"' not in text and 'engine="x",model' not in text
     assert [await ask(gate, "GET", path) for path in ("/v1/models", "/running", "/api/ps", "/health")] == before
 
 

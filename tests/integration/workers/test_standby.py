@@ -26,7 +26,7 @@ from roost.testing.stand_in import StandInEngine, stand_in_world
 from roost.testing.wait import until
 from roost.workers import backoff, standby
 from roost.workers.supervisor import Supervisor
-from roost.workers.types import Entry, WorkerView
+from roost.workers.types import Entry, WaitingSpare
 
 GB = 10**9
 #: Waits as the launchers do, then runs the stand-in with what it is told.
@@ -89,7 +89,7 @@ class Running:
             ticket.leave()
 
     @property
-    def spare(self) -> WorkerView:
+    def spare(self) -> WaitingSpare:
         (view,) = self.pool.spares()
         return view
 
@@ -147,7 +147,8 @@ def text_of(log: str | None) -> str:
 async def test_a_start_takes_the_spare_and_the_next_one_stands_by_afterwards(running: MakeRunning) -> None:
     async with running(SpareEngine()) as state:
         first = await state.standing_by()
-        assert state.spare.kind == "standby" and state.spare.model_id == ""
+        assert (state.spare.engine, state.spare.log) == ("stand-in", "standby-stand-in")
+        assert [view.model_id for view in state.pool.views()] == []
         await until(lambda: (state.spare.resident_bytes or 0) > 2**20)
         assert await state.use("a") == first
         second = await state.standing_by()
@@ -224,6 +225,41 @@ async def test_one_that_is_killed_is_replaced_and_a_start_meanwhile_does_without
         os.kill(spare, signal.SIGKILL)
         assert await state.use() != spare
         assert await state.standing_by() != spare
+        (worker,) = state.pool.views()
+        assert (worker.state, worker.restarts, worker.problem) == ("ready", 0, None)
+
+
+async def test_the_end_of_a_spare_is_no_failure_of_the_worker_that_runs_beside_it(running: MakeRunning) -> None:
+    async with running(SpareEngine()) as state:
+        worker, spare = await state.use(), await state.standing_by()
+        os.kill(spare, signal.SIGKILL)
+        await until(lambda: state.spare.state == "backoff")
+        (view,) = state.pool.views()
+        assert (view.pid, view.state, view.restarts, view.problem) == (worker, "ready", 0, None)
+        assert await state.use() == worker
+
+
+async def test_a_model_of_another_engine_leaves_the_spare_alone(short_path: Path) -> None:
+    settings = Settings.model_validate(QUICK | {"engines": {"stand-in": {"standby": True}}})
+    engine, other = SpareEngine(), SpareEngine(name="another")
+    world = stand_in_world(short_path, engine, ("a", "b"), lambda: settings)
+    both: dict[str, StandInEngine] = {engine.name: engine, other.name: other}
+    world = replace(
+        world, host=RoomyHost(), engines=both, choose_engine=lambda spec, *_: other if spec.id == "b" else engine
+    )
+    pool = Supervisor(world)
+    state = Running(pool, short_path, RoomyHost(), settings)
+    async with asyncio.TaskGroup() as group:
+        started = asyncio.Event()
+        group.create_task(pool.run(started))
+        await started.wait()
+        first = await state.standing_by()
+        assert await state.use("a") == first
+        spare = await state.standing_by()
+        assert await state.use("b") != spare
+        assert (state.spare.pid, other.started) == (spare, 0)
+        assert await state.use("a") == spare
+        await pool.close(1.0)
 
 
 async def test_one_that_always_dies_is_given_up_and_told_until_its_settings_change(

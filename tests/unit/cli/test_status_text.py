@@ -5,7 +5,7 @@ from __future__ import annotations
 from roost.api import Problem, StatusReport
 from roost.cli.output import Paint
 from roost.cli.status_text import status_lines
-from tests.unit.cli.reports import NOW, role, status, worker
+from tests.unit.cli.reports import NOW, role, spare, status, worker
 
 PLAIN = Paint(enabled=False)
 
@@ -49,15 +49,16 @@ def test_only_twelve_digits_of_a_fingerprint_are_shown() -> None:
 
 
 def test_a_spare_is_shown_apart_from_what_serves() -> None:
-    spare = worker(kind="standby", model="", engine="mlx-lm", engine_version="0.32.2", state="standby", pid=77)
-    text = text_of(status(workers=(worker(), spare)))
-    assert "standby    mlx-lm 0.32.2: standby, pid 77, up 3 min 20 s, 210 MB resident" in text
-    assert "nothing is loaded" in text_of(status(workers=(spare,)))
+    text = text_of(status(workers=(worker(),), spares=(spare(),)))
+    assert "spare      mlx-lm 0.32.2: standby, pid 77, up 3 min 20 s, 210 MB resident" in text
+    assert "nothing is loaded" in text_of(status(workers=(), spares=(spare(),)))
+    assert "spare" not in text_of(status())
 
 
 def test_a_spare_that_is_not_there_says_why() -> None:
-    absent = worker(kind="standby", model="", engine="mlx-lm", state="absent", started_at=None, problem="no room")
-    assert "problem: no room" in text_of(status(workers=(absent,)))
+    absent = spare(state="absent", pid=None, started_at=None, resident_bytes=None, problem="no room")
+    text = text_of(status(spares=(absent,)))
+    assert "mlx-lm 0.32.2: absent\n" in text and "problem: no room" in text
 
 
 def test_an_idle_ttl_says_when_it_ends() -> None:
