@@ -4,6 +4,9 @@ Every conversation has words of its own. In each turn all of them ask at once, i
 as many as the engine has slots and queues the rest. Counted are the prompt tokens of turns 2 and later, and how many
 of them the engine took from its cache, by its own count. What could be reused is what the turn before left behind.
 
+Beside it stands the same load on a fresh process of the same command, asked over its own socket: there the engine
+queues for itself.
+
     python -m benchmarks.affinity
     python -m benchmarks.affinity --engine mlx-lm --folder DIR --tokens 48 --turns 3
     python -m benchmarks.affinity --engine vllm-mlx --folder DIR --tokens 160 --turns 2 --conversations 4 --slots 2
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 
 from benchmarks.arms import roost_up
 from roost.catalog.compose import EMBEDDED_ID
@@ -61,6 +65,8 @@ class Client:
     url: str
     model: str
     engine: str
+    #: Where the engine's own routes begin.
+    own: str
 
     async def ask(self, talk: Conversation, question: str) -> Turn:
         """One question and its answer, which both join the conversation."""
@@ -78,7 +84,7 @@ class Client:
         """vllm-mlx tells no request what came from its cache, but counts it."""
         if self.engine != "vllm-mlx":
             return 0
-        async with self.session.get(f"{self.url}/upstream/{self.model}/v1/cache/stats") as response:
+        async with self.session.get(f"{self.own}/v1/cache/stats") as response:
             response.raise_for_status()
             return int((await response.json())["engine_cache"]["tokens_saved"])
 
@@ -97,29 +103,55 @@ def cached_tokens(told: dict[str, Any]) -> int:
     return int(details.get("cached_tokens", timings.get("cache_n", 0)) or 0)
 
 
-async def converse(url: str, model: str, options: argparse.Namespace) -> list[Turn]:
+async def converse(client: Client, options: argparse.Namespace) -> list[Turn]:
     talks = [Conversation.begin(number + 1, options.tokens) for number in range(options.conversations)]
     order, turns = random.Random(1), []
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3600)) as session:
-        client = Client(session, url, model, options.engine)
-        await client.ask(Conversation.begin(0, 0), "Are you there?")  # it is loaded by then
-        for number in range(options.turns):
-            turns.append(await client.turn(order.sample(talks, len(talks)), f"Question {number}: where is it?"))
+    await client.ask(Conversation.begin(0, 0), "Are you there?")  # it is loaded by then
+    for number in range(options.turns):
+        turns.append(await client.turn(order.sample(talks, len(talks)), f"Question {number}: where is it?"))
     return turns
 
 
-def report(turns: list[Turn], options: argparse.Namespace) -> None:
-    for number, turn in enumerate(turns, 1):
-        print(f"turn {number}: {turn.cached / turn.prompt:.1%} of {turn.prompt} prompt tokens cached")
-    later = turns[1:]
-    cached = sum(turn.cached for turn in later)
-    prompts, known = sum(turn.prompt for turn in later), sum(turn.known for turn in later)
+async def fresh_socket(session: aiohttp.ClientSession, url: str, model: str) -> str:
+    """Starts the worker anew, with nothing in its cache; the path of its own socket."""
+    for order in ("unload", "load"):
+        async with session.post(f"{url}/roost/v1/models/{model}/{order}") as response:
+            response.raise_for_status()
+    async with session.get(f"{url}/roost/v1/workers") as response:
+        (worker,) = [row for row in (await response.json())["workers"] if row["model"] == model]
+    (path,) = {str(socket.laddr) for socket in psutil.Process(worker["pid"]).net_connections("unix") if socket.laddr}
+    return path
+
+
+async def both(url: str, model: str, options: argparse.Namespace) -> dict[str, list[Turn]]:
+    """Through roost, then directly."""
+    patience = aiohttp.ClientTimeout(total=3600)
+    async with aiohttp.ClientSession(timeout=patience) as session:
+        client = Client(session, url, model, options.engine, f"{url}/upstream/{model}")
+        through = await converse(client, options)
+        connector = aiohttp.UnixConnector(await fresh_socket(session, url, model))
+    async with aiohttp.ClientSession("http://engine", connector=connector, timeout=patience) as session:
+        return {"roost": through, "direct": await converse(Client(session, "", model, options.engine, ""), options)}
+
+
+def report(arms: dict[str, list[Turn]], options: argparse.Namespace) -> None:
+    for name, turns in arms.items():
+        for number, turn in enumerate(turns, 1):
+            print(f"{name}, turn {number}: {turn.cached / turn.prompt:.1%} of {turn.prompt} prompt tokens cached")
+    reused, of_all = {}, {}
+    for name, turns in arms.items():
+        cached = sum(turn.cached for turn in turns[1:])
+        reused[name] = cached / sum(turn.known for turn in turns[1:])
+        of_all[name] = cached / sum(turn.prompt for turn in turns[1:])
     print(
-        f"{'holds' if cached >= LIMIT * known else 'FAILS'}  {options.engine}, {options.conversations} conversations "
-        f"on {options.slots} slots, turns 2 to {options.turns}: {cached / known:.1%} of what was known was reused; "
-        f"promised >= {LIMIT:.0%}"
+        f"{'holds' if reused['roost'] >= LIMIT else 'FAILS'}  {options.engine}, {options.conversations} conversations "
+        f"on {options.slots} slots, turns 2 to {options.turns}: {reused['roost']:.1%} of what was known was reused; "
+        f"promised >= {LIMIT:.0%}; directly {reused['direct']:.1%}"
     )
-    print(f"       {cached / prompts:.1%} of all prompt tokens; load average {os.getloadavg()[0]:.1f}")
+    print(
+        f"       {of_all['roost']:.1%} of all prompt tokens, directly {of_all['direct']:.1%}; "
+        f"load average {os.getloadavg()[0]:.1f}"
+    )
 
 
 def main() -> None:
@@ -141,7 +173,7 @@ def main() -> None:
         f'[models."{model}".engine]\nname = "{options.engine}"\nmax_sequences = {options.slots}\nresume = false\n'
     )
     with roost_up(settings, {"default": model}, models=options.models) as daemon:
-        report(asyncio.run(converse(daemon.said, model, options)), options)
+        report(asyncio.run(both(daemon.said, model, options)), options)
 
 
 if __name__ == "__main__":

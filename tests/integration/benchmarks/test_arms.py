@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def test_a_benchmark_that_ends_in_any_way_leaves_no_daemon(how: signal.Signals |
         daemon = int(benchmark.stdout.readline())
         started = psutil.Process(benchmark.pid).children(recursive=True)
         assert daemon in {process.pid for process in started} and len(started) >= 3
+        home = Path(psutil.Process(daemon).environ()["ROOST_HOME"])
         if how:
             benchmark.send_signal(how)
         else:
@@ -50,3 +52,5 @@ def test_a_benchmark_that_ends_in_any_way_leaves_no_daemon(how: signal.Signals |
         assert benchmark.wait(timeout=60) == {None: 1, signal.SIGKILL: -signal.SIGKILL}.get(how, 128 + (how or 0))
         until_sync(lambda: not any(process.is_running() for process in started), timeout_s=30)
         assert how or "a defect of the benchmark" in benchmark.stderr.read()
+        assert how is signal.SIGKILL or not home.exists()
+        shutil.rmtree(home, ignore_errors=True)
