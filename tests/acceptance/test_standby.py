@@ -45,6 +45,8 @@ def becomes_the_worker(roost: Roost, folder: Path, engine: str) -> int:
     spare = standing_by(roost)
     process = psutil.Process(spare)
     assert str(folder) not in process.cmdline() and "CANARY_SECRET" not in process.environ()
+    touched = {row.path for row in (*process.memory_maps(), *process.open_files())}
+    assert touched and not any(path.startswith(str(folder.resolve())) for path in touched)
     roost.cli("unload", MODEL)
     roost.cli("load", MODEL)
     worker = roost.worker(MODEL)
