@@ -181,7 +181,7 @@ class Floor:
         answer_wanted(station, None)
         self._world.on_ready(station.model_id)
         # An engine that was installed anew since then must not be met half old, half new.
-        self._begin(self._spares.refresh())
+        self._spares.refresh_soon()
 
     # One start, and its end.
 

@@ -68,6 +68,11 @@ class Spares:
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
 
+    def refresh_soon(self) -> None:
+        """As a task; none where no engine can stand by."""
+        if any(isinstance(engine, StandsBy) for engine in self._world.engines.values()):
+            self._begin(self.refresh())
+
     async def refresh(self) -> None:
         """After a change of settings, or when an engine may have been installed anew."""
         wanted = await asyncio.to_thread(wanted_spares, self._world)

@@ -51,7 +51,7 @@ class Supervisor(Floor):
         async with asyncio.TaskGroup() as self._tasks:
             if started:
                 started.set()
-            self._begin(self._spares.refresh())
+            self._spares.refresh_soon()
             await self._closed.wait()
 
     # Requests.
