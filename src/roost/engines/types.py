@@ -158,6 +158,18 @@ class LaunchPlan:
 
 
 @dataclass(frozen=True)
+class StandbyPlan:
+    """How to start a spare: a process that does the imports of a worker and then waits for the `stdin` of the start
+    that it becomes. `env` must be as in that start's plan, for it is read while importing."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path | None = None
+    #: Tells the engine as it is installed now from one that is installed later at the same place.
+    installation: str = ""
+
+
+@dataclass(frozen=True)
 class Loading:
     """Not ready yet. `fraction` from 0 to 1 when the engine tells."""
 
@@ -292,4 +304,18 @@ class KeepsCache(Protocol):
 
         Raises aiohttp.ClientError, OSError or TimeoutError.
         """
+        ...
+
+
+@runtime_checkable
+class StandsBy(Protocol):
+    """An engine whose start is mostly imports, so that a process may do them ahead. The others cannot."""
+
+    @property
+    def spare_bytes(self) -> int:
+        """Memory that a spare holds, as measured once; what a running one holds is measured anew."""
+        ...
+
+    def standby(self, knobs: Knobs, place: WorkerPlace) -> StandbyPlan | None:
+        """A spare that may become any worker with these knobs' environment; None: the engine is not installed."""
         ...

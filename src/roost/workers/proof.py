@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from roost.engines.types import (
     UnixEndpoint,
     UrlEndpoint,
 )
-from roost.host.types import Host, MappedFile
+from roost.host.types import Host, MappedFile, ProcessIdentity
 from roost.workers.containers import container_id
 
 #: Files whose content decides what the model answers.
@@ -37,6 +38,17 @@ class Mismatch:
     """What is served is not, or cannot be shown to be, what the catalog knows."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Handover:
+    """A spare that became the worker: which process, and what was written into the pipe that only it could read."""
+
+    process: ProcessIdentity | None
+    order: bytes
+
+    def names(self, path: Path) -> bool:
+        return json.dumps(str(path)).encode() in self.order
 
 
 def changed_file(files: Iterable[ModelFile], identity_digest: Callable[[Path], str]) -> str | None:
@@ -89,8 +101,11 @@ class Started(Protocol):
     def tree(self) -> tuple[int, ...]: ...
 
 
-def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None) -> Proof | Mismatch:
-    """Blocking; reads /proc. Call it once the engine says that it is healthy. `started` None: no process of ours."""
+def prove(
+    host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None, handed: Handover | None = None
+) -> Proof | Mismatch:
+    """Blocking; reads /proc. Call it once the engine says that it is healthy. `started` None: no process of ours.
+    `handed`: it was a spare."""
     if plan.container is not None:
         return _by_container(plan.container)
     if plan.proof is ProofKind.CLAIMED:
@@ -107,7 +122,7 @@ def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None
     if plan.proof is ProofKind.COMMAND_LINE:
         return Proof(ProofGrade.CMDLINE, f"pid {listener} listens: {' '.join(host.command_line(listener))[:200]}")
     if plan.proof is ProofKind.SPAWN_DIGESTS:
-        return _by_command_line(host, listener, spec)
+        return _by_handover(host, listener, spec, handed) if handed else _by_command_line(host, listener, spec)
     return _by_maps(host.mapped_files(listener), listener, spec, plan.draft_files)
 
 
@@ -127,6 +142,16 @@ def _by_command_line(host: Host, listener: int, spec: ModelSpec) -> Proof | Mism
     if spec.path is None or str(spec.path) not in host.command_line(listener):
         return Mismatch(f"the command line of pid {listener} does not name {spec.path}")
     return Proof(ProofGrade.PROVEN, f"pid {listener} was started on {spec.path}, its files' digests as in the catalog")
+
+
+def _by_handover(host: Host, listener: int, spec: ModelSpec, handed: Handover) -> Proof | Mismatch:
+    """A spare's command line was written before its model was known. What counts is the same: what roost gave to
+    exactly this process, once, and the digests that were taken at that moment."""
+    if handed.process is None or host.identity(listener) != handed.process:
+        return Mismatch(f"pid {listener} is not the spare that was handed {spec.path}")
+    if spec.path is None or not handed.names(spec.path):
+        return Mismatch(f"the spare with pid {listener} was handed something else than {spec.path}")
+    return Proof(ProofGrade.PROVEN, f"pid {listener} was handed {spec.path}, its files' digests as in the catalog")
 
 
 def _by_maps(

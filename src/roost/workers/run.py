@@ -28,10 +28,10 @@ from roost.workers.ends import as_unavailable, exit_text, load_failure, load_tim
 from roost.workers.lifecycle import Event
 from roost.workers.logs import WorkerLog
 from roost.workers.places import make_place, remove_place
-from roost.workers.process import StartFailed, WorkerProcess, drain, spawn
-from roost.workers.proof import Mismatch, Proof, prove
-from roost.workers.reap import WorkerRecord
+from roost.workers.process import StartFailed, WorkerProcess
+from roost.workers.proof import Handover, Mismatch, Proof, prove
 from roost.workers.saved_cache import SavedCache
+from roost.workers.spare import Spare, worker_process
 from roost.workers.start import RunPaths, StartOrder, check_files, ready_worker
 from roost.workers.types import ReadyWorker
 from roost.workers.vitals import Patient, is_dead, moved
@@ -56,7 +56,13 @@ class WorkerRun:
     returns, nothing of it is left: no process, no socket, no folder."""
 
     def __init__(
-        self, order: StartOrder, host: Host, paths: RunPaths, post: Post, running: Callable[[], Iterable[RunningView]]
+        self,
+        order: StartOrder,
+        host: Host,
+        paths: RunPaths,
+        post: Post,
+        running: Callable[[], Iterable[RunningView]],
+        take_spare: Callable[[], Spare | None] = lambda: None,
     ) -> None:
         self.order = order
         self.ready: ReadyWorker | None = None
@@ -75,6 +81,9 @@ class WorkerRun:
         self._paths = paths
         self._post = post
         self._running = running
+        self._take_spare = take_spare
+        self._spare: Spare | None = None
+        self._place: WorkerPlace | None = None
         self._process: WorkerProcess | None = None
         self._http: WorkerHttp | None = None
         self._beside: Beside | None = None
@@ -140,56 +149,51 @@ class WorkerRun:
 
     async def main(self) -> None:
         """Returns when nothing of this start is left. Failures are in `failure`, never raised, but for cancellation."""
-        place = make_place(self._paths.run_dir)
         try:
-            await self._live(place)
+            await self._live()
         except (RoostError, StartFailed) as error:
             self.failure = as_unavailable(self.order.spec.id, error)
         finally:
             if self._process:
                 self._process.kill()
-            await asyncio.shield(asyncio.to_thread(remove_place, place, self._paths.records))
+            if self._spare:
+                await asyncio.shield(self._spare.ended())
+            if self._place:
+                await asyncio.shield(asyncio.to_thread(remove_place, self._place, self._paths.records))
             self.log.close()
             self.gone.set()
 
-    async def _live(self, place: WorkerPlace) -> None:
+    async def _live(self) -> None:
         order = self.order
-        await asyncio.to_thread(check_files, order, order.spec.files, order.spec.id)
+        await check_files(order, order.spec.files, order.spec.id)
+        self._spare = self._take_spare()
+        place = self._place = (self._spare and self._spare.place) or make_place(self._paths.run_dir)
         plan = order.engine.launch(order.spec, order.knobs, order.model, place)
-        await asyncio.to_thread(check_files, order, plan.draft_files, order.knobs.draft_model or "")
+        await check_files(order, plan.draft_files, order.knobs.draft_model or "")
         self.plan = replace(plan, env={**plan.env, "ROOST_WORKER_NONCE": place.nonce})
         http = self._http = worker_http(plan.endpoint)
         try:
-            if plan.argv:
-                await self._live_with_process(self.plan, http, place)
-            else:
-                await self._live_without_process(http)
+            await (self._live_with_process(self.plan, http, place) if plan.argv else self._live_without_process(http))
         finally:
             await close_session(http.session)
 
     async def _live_with_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
-        model_id, paths = self.order.spec.id, self._paths
-        beside = self._beside = Beside(plan, model_id, self._host, paths.records)
-        # The record comes first: a daemon killed in between leaves nothing that the next one cannot find.
-        record = WorkerRecord(place.nonce, model_id, None, str(place.home), str(place.socket_path), beside.trace)
-        await asyncio.to_thread(record.write, paths.records)
+        beside = self._beside = Beside(plan, place, self.order.spec.id, self._host, self._paths.records)
         try:
-            await asyncio.to_thread(beside.make_room, lambda line: self.log.feed(line.encode()))
+            await asyncio.to_thread(beside.begin, lambda line: self.log.feed(line.encode()))
             await self._run_process(plan, http, place)
         finally:
             if self._process:
                 self._process.kill()
-            await asyncio.shield(asyncio.to_thread(beside.end, record))
+            await asyncio.shield(asyncio.to_thread(beside.end))
 
     async def _run_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
         order = self.order
-        high = order.knobs.process_priority == "high"
-        process, status, output = await spawn(plan, self._host, high_priority=high)
-        self._process = process
+        attended = await worker_process(order, plan, self._spare, self._host, self.log.feed)
+        process = self._process = attended.process
         cache = SavedCache(self._paths.saved, order.spec, order.engine, order.knobs, http, place.saved)
         async with asyncio.TaskGroup() as group:
-            draining = group.create_task(drain(output, self.log.feed))
-            group.create_task(process.watch(status))
+            group.create_task(attended.attend())
             helpers = [
                 group.create_task(self._bring_up(http, cache)),
                 group.create_task(self._stop_when_told(process, cache)),
@@ -197,9 +201,6 @@ class WorkerRun:
             await process.gone.wait()
             for task in helpers:
                 task.cancel()
-            # What the worker said last is the reason of its end; something it detached may hold the pipe for ever.
-            await asyncio.wait([draining], timeout=1.0)
-            draining.cancel()
         self._conclude(process)
 
     async def _live_without_process(self, http: WorkerHttp) -> None:
@@ -283,7 +284,9 @@ class WorkerRun:
         assert self.plan is not None
         if self._process:
             await self._process.identified.wait()
-        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, self._process):
+        told = self._process.told if self._process else None
+        handed = Handover(self._process.identity, told) if self._process and told else None
+        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, self._process, handed):
             case Proof() as proof:
                 return proof
             case Mismatch(reason):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class StartOrder:
     model: ModelSettings
     #: Make one real token before READY (loads that nobody waits for with a request of their own).
     warm: bool
+    #: Digest of the spare that could become this worker; None: none is kept.
+    spare: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class RunPaths:
     saved: SavedPlace
 
 
-def check_files(order: StartOrder, files: Iterable[ModelFile], owner: str) -> None:
-    """Blocks. Raises ModelUnavailable when one of them is not the file that the catalog knows; `owner` is its model."""
-    if reason := changed_file(files, identity_sha256):
+async def check_files(order: StartOrder, files: Iterable[ModelFile], owner: str) -> None:
+    """Raises ModelUnavailable when the disk holds something else than the catalog read. `owner`: whose files."""
+    if reason := await asyncio.to_thread(changed_file, files, identity_sha256):
         raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {owner}"')
 
 

@@ -27,7 +27,7 @@ from roost.workers.orders import World, effective_command, start_order
 from roost.workers.residency import Kind
 from roost.workers.station import Place, Station
 from roost.workers.tickets import RequestTicket
-from roost.workers.types import Entry, Phase, Progress, WorkerView
+from roost.workers.types import Entry, Phase, Progress, WaitingSpare, WorkerView
 from roost.workers.views import worker_view
 from roost.workers.wedge import talk_deadline_s
 
@@ -51,6 +51,7 @@ class Supervisor(Floor):
         async with asyncio.TaskGroup() as self._tasks:
             if started:
                 started.set()
+            self._spares.refresh_soon()
             await self._closed.wait()
 
     # Requests.
@@ -229,6 +230,7 @@ class Supervisor(Floor):
                 station.restart = True
                 self._post(station, Event.DRAIN)
         self._replan()
+        await self._spares.refresh()
 
     async def _changed(self, station: Station) -> bool:
         number, state = station.number, station.state
@@ -254,8 +256,10 @@ class Supervisor(Floor):
         """Refuses new requests, answers the waiting ones, drains the running ones for at most `drain_s`, ends all.
         A second call, with 0, ends them at once."""
         self._draining = True
+        self._spares.close()
         gone = []
         for station in self._stations.values():
+            station.restart = False  # one that is being restarted would come back, and nobody would end it
             fail_waiting(station, ShuttingDown("cannot serve: roost is shutting down", retry_after_s=5))
             answer_wanted(station, ShuttingDown("cannot load: roost is shutting down", retry_after_s=5))
             if allows(station.state, Event.DRAIN):
@@ -279,6 +283,9 @@ class Supervisor(Floor):
         places = {view.model_id: place for place, view in enumerate(self._in_line(), 1)}
         shown = (station for station in self._stations.values() if station.number or station.waiting)
         return tuple(worker_view(station, self.now(), places.get(station.model_id)) for station in shown)
+
+    def spares(self) -> tuple[WaitingSpare, ...]:
+        return self._spares.views()
 
     def log_path(self, worker: str) -> str | None:
         # A name from a request is looked for, never opened: it could be a path, or longer than a file name may be.

@@ -177,6 +177,26 @@ class WorkerView:
     waits_s: float | None = None
 
 
+@dataclass(frozen=True)
+class WaitingSpare:
+    """One engine's spare as status and metrics show it: a process without a model, or a place that is empty."""
+
+    engine: str
+    engine_version: str
+    #: absent, importing, standby, ending, backoff, failed
+    state: str
+    pid: int | None
+    started_at: float | None
+    imported_at: float | None
+    #: Measured; None: there is no process, or it was not looked at yet.
+    resident_bytes: int | None
+    #: Name of its log.
+    log: str
+    problem: str | None
+    mend: str | None
+    command: tuple[str, ...] = ()
+
+
 class Pool(Protocol):
     """All workers of this node."""
 
@@ -186,6 +206,10 @@ class Pool(Protocol):
         ...
 
     def views(self) -> tuple[WorkerView, ...]: ...
+
+    def spares(self) -> tuple[WaitingSpare, ...]:
+        """Processes without a model that wait to become workers, and places for them that are empty with a reason."""
+        ...
 
     async def load(self, model_id: str) -> None:
         """Make it resident now, whatever the rotation policy says; returns when READY. Never kills a busy worker:
