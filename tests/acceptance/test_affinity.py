@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from tests.acceptance.conftest import Roost
 
 #: Of the prompt tokens of later turns; without a cache it is nothing, measured were 90 % and more.
@@ -12,6 +14,7 @@ FLOOR = 0.8
 CONVERSATIONS, SLOTS, TURNS = 6, 2, 3
 
 
+@pytest.mark.thorough
 def test_more_conversations_than_slots_keep_their_caches_without_any_hint(roost: Roost) -> None:
     roost.settings(f"[engine]\nmax_sequences = {SLOTS}\nresume = false\n")
     client = roost.start().client()

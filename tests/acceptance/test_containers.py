@@ -132,6 +132,7 @@ def test_a_killed_daemon_leaves_no_container_behind_its_next_start_and_harms_nob
     ]
 
 
+@pytest.mark.thorough
 def test_a_daemon_killed_while_its_container_starts_leaves_none_either(
     client: ContainerClient, contained: Contained
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_daemon_killed_while_its_container_starts_leaves_none_either(
     assert A not in client.containers() and B in client.containers()
 
 
+@pytest.mark.thorough
 def test_a_client_that_cannot_be_asked_after_a_crash_is_asked_again_at_the_start_after(
     client: ContainerClient, contained: Contained, short_path: Path
 ) -> None:
@@ -176,6 +178,7 @@ def test_a_container_that_dies_is_an_exit_of_its_worker_and_the_next_request_sta
     assert any("137" in str(line.get("why")) for line in roost.journal() if line["event"] == "worker lost")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flags", ["", "-d"], ids=["attached", "detached"])
 def test_a_client_that_dies_is_no_exit_while_its_container_lives(
     client: ContainerClient, contained: Contained, flags: str
@@ -191,6 +194,7 @@ def test_a_client_that_dies_is_no_exit_while_its_container_lives(
     assert roost.stop() == 0 and A not in client.containers()
 
 
+@pytest.mark.thorough
 def test_a_container_that_fails_is_told_with_its_code_and_its_last_line(
     client: ContainerClient, contained: Contained
 ) -> None:
@@ -201,6 +205,7 @@ def test_a_container_that_fails_is_told_with_its_code_and_its_last_line(
     assert B not in client.containers()
 
 
+@pytest.mark.thorough
 def test_a_client_that_refuses_is_told_in_its_own_words(client: ContainerClient, contained: Contained) -> None:
     bad = f"{client.program} run --no-such-option {A} x y"
     roost = contained('[rotation]\npolicy = "always"\n', a=client.command(A), b=bad).start()
@@ -221,6 +226,7 @@ def test_a_name_that_somebody_else_has_is_said_with_the_mend_and_the_container_l
     until_sync(lambda: ask(roost, "b").status_code == 200, timeout_s=30, what="the name is free")
 
 
+@pytest.mark.thorough
 def test_two_models_with_one_name_do_not_take_each_others_container(
     client: ContainerClient, contained: Contained
 ) -> None:
@@ -232,6 +238,7 @@ def test_two_models_with_one_name_do_not_take_each_others_container(
     assert container_of(client) == first and ask(roost).status_code == 200
 
 
+@pytest.mark.thorough
 def test_a_stop_command_is_used_first(client: ContainerClient, contained: Contained, tmp_path: Path) -> None:
     said, script = tmp_path / "said", tmp_path / "stop"
     script.write_text(f"#!/bin/sh\necho $1 > {said}\nexec {client.program} stop {A}\n")
@@ -242,6 +249,7 @@ def test_a_stop_command_is_used_first(client: ContainerClient, contained: Contai
     assert said.read_text().strip() == str(pid) and A not in client.containers()
 
 
+@pytest.mark.thorough
 def test_a_stop_command_that_does_nothing_stops_nobody_from_stopping(
     client: ContainerClient, contained: Contained
 ) -> None:
@@ -250,6 +258,7 @@ def test_a_stop_command_that_does_nothing_stops_nobody_from_stopping(
     assert A not in client.containers()
 
 
+@pytest.mark.thorough
 def test_a_container_that_ignores_being_told_is_killed(client: ContainerClient, contained: Contained) -> None:
     roost = contained(a=client.command(A, "-d", worker="--ignore-term")).start()
     began = time.monotonic()
@@ -264,6 +273,7 @@ def test_a_restart_uses_the_same_name_again(client: ContainerClient, contained: 
     assert ask(roost).status_code == 200 and container_of(client) != first
 
 
+@pytest.mark.thorough
 def test_an_id_file_of_the_users_own_is_used_and_does_not_block_the_next_start(
     client: ContainerClient, contained: Contained, tmp_path: Path
 ) -> None:
@@ -274,6 +284,7 @@ def test_an_id_file_of_the_users_own_is_used_and_does_not_block_the_next_start(
     assert ask(roost).status_code == 200 and mine.read_text().strip() == container_of(client)
 
 
+@pytest.mark.thorough
 def test_a_container_that_hangs_is_noticed_and_replaced(client: ContainerClient, contained: Contained) -> None:
     roost = contained("[engine]\nstall_s = 1\n", a=client.command(A, "-d")).start()
     first = container_of(client)
@@ -285,6 +296,7 @@ def test_a_container_that_hangs_is_noticed_and_replaced(client: ContainerClient,
     assert ask(roost).status_code == 200 and container_of(client) != first
 
 
+@pytest.mark.thorough
 def test_a_container_that_works_in_silence_is_left_alone(client: ContainerClient, contained: Contained) -> None:
     roost = contained("[engine]\nstall_s = 1\n", a=client.command(A, "-d")).start()
     first = container_of(client)

@@ -83,6 +83,7 @@ def test_mlx_lm_serves_from_a_spare_and_a_killed_daemon_leaves_neither(
     wait_for_no_worker(roost)
 
 
+@pytest.mark.thorough
 def test_one_that_is_turned_off_by_a_reload_goes_and_the_worker_stays(
     roost: Roost, mlx_model_folder: Path, mlx_lm_python: Path
 ) -> None:
