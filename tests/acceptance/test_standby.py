@@ -60,6 +60,7 @@ def becomes_the_worker(roost: Roost, folder: Path, engine: str) -> int:
     return spare
 
 
+@pytest.mark.thorough
 def test_mlx_lm_serves_from_a_spare_and_a_killed_daemon_leaves_neither(
     roost: Roost, mlx_model_folder: Path, mlx_lm_python: Path
 ) -> None:
