@@ -217,7 +217,7 @@ def judge_standby(engine: str, spare_bytes: int, available_bytes: int, total_byt
     if not has_room(spare_bytes, available_bytes, total_bytes):
         verdict = Verdict.WARN if on else Verdict.OK
         return Check("standby", verdict, f"no room: {about}", f"set standby = false {table}, or close programs")
-    advice = "it is on" if on else f"set standby = true {table} to start its models in about half the time"
+    advice = "it is on" if on else f"set standby = true {table} to start its models without waiting for imports"
     return Check("standby", Verdict.OK, f"{about}: {advice}")
 
 

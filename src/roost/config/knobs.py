@@ -44,7 +44,7 @@ class Knobs(Section):
     standby: bool = Field(
         False,
         description="Keep one process of this engine waiting, its imports done and no weights in it, for whatever "
-        "model is started next (mlx-lm, vllm-mlx): a start takes about half the time. Off, because the process holds "
+        "model is started next (mlx-lm, vllm-mlx), which then waits for no imports. Off, because the process holds "
         "memory for nothing until then; `roost doctor` says where there is room. Only in `[engine]` and "
         "`[engines.NAME]`.",
     )
