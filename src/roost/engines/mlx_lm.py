@@ -107,6 +107,7 @@ class MlxLm:
             arguments=arguments(spec, knobs),
             traits=TRAITS,
             configuration={},
+            kernels=mlx_worker.kernels(NAME, environment(engine), self._paths),
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
 
