@@ -78,9 +78,13 @@ PREPARE := $(BIN)/python scripts/prepare_tests.py --cache "$(CACHE)" --models "$
 PYTEST := ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" \
   ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" $(BIN)/python -m pytest
 
+# Most tests wait for one process: two files of them at a time. PYTEST_WORKERS=0 is one after another, for a debugger.
+PYTEST_WORKERS ?= 2
+TOGETHER := $(if $(filter-out 0,$(PYTEST_WORKERS)),--numprocesses $(PYTEST_WORKERS) --dist loadfile)
+
 test: lint types
 	$(PREPARE) mlx-lm
-	$(PYTEST) -m "not engines and not containers and not thorough" $(PYTEST_ARGS)
+	$(PYTEST) -m "not engines and not containers and not thorough" $(TOGETHER) $(PYTEST_ARGS)
 
 # What the quick run has no room for.
 test-thorough: $(TEST_STAMP)
