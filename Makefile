@@ -117,11 +117,15 @@ soak-defects: $(TEST_STAMP)
 	$(SOAK) tests.soak.defects
 
 bench: $(TEST_STAMP)
+	$(PREPARE) mlx-lm
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.readiness
 	$(BIN)/python -m benchmarks.swap
 	$(BIN)/python -m benchmarks.resume
+	$(BIN)/python -m benchmarks.affinity
+	ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" \
+	  $(BIN)/python -m benchmarks.standby --folder "$(MODELS)/smollm2-135m-f32"
 	$(BIN)/python -m benchmarks.idle
 
 wheel: $(RUN_STAMP)
