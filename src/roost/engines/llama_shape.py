@@ -29,6 +29,10 @@ MAXIMUM_BATCH_TOKENS = 2048
 #: (llama-context.cpp, n_outputs_max = n_batch). This is what a chat worker may spend on that.
 OUTPUT_BUDGET_BYTES = 512 * 2**20
 
+#: States kept for each sequence to go back to; the server's own 32 are 10 GiB for a large hybrid with 4 sequences.
+#: Models that can cut their cache keep none.
+CHECKPOINTS = 8
+
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 VERBOSITY = {"error": 1, "warning": 2, "info": 3, "debug": 4}  # 5 would print the tokens of prompts
 
@@ -56,6 +60,7 @@ class LlamaShape:
     pooling: Pooling | None
     prefix_cache_mib: int
     prefix_cache: bool
+    checkpoints: int
     kv_type: str | None
     continuous_batching: bool
     gpu_layers: int | None
@@ -92,6 +97,7 @@ def shape_of(spec: ModelSpec, knobs: Knobs, draft: Path | None = None) -> LlamaS
         pooling=pooling_of(spec, purpose),
         prefix_cache_mib=knobs.prefix_cache_mb if knobs.prefix_cache and purpose == "chat" else 0,
         prefix_cache=knobs.prefix_cache,
+        checkpoints=CHECKPOINTS if knobs.checkpoints is None else knobs.checkpoints,
         kv_type=None if knobs.kv_cache_type == "auto" else knobs.kv_cache_type,
         continuous_batching=knobs.continuous_batching,
         gpu_layers=knobs.gpu_layers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
@@ -15,6 +16,7 @@ from roost.engines.knobs import shared_problems, unsupported
 from roost.engines.mlx_worker import PREFILL_STEP_TOKENS, UNLIMITED_TOKENS, MlxWorker, flag_problems, sequences
 from roost.engines.types import Available, EngineTraits, Health, LaunchPlan, NotInstalled, WorkerHttp, WorkerPlace
 from roost.errors import Unavailable
+from roost.memory.types import DryRunPlan, LoadShape
 
 ENGINE = EnvironmentEngine(
     name="mlx-lm",
@@ -37,6 +39,7 @@ _UNSUPPORTED = (
     ("paged_cache", "it has no paged KV blocks; remove it or use vllm-mlx"),
     ("prefix_sharing", "running requests never share KV; remove it or use vllm-mlx"),
     ("gpu_memory_share", "it takes the memory that it needs; remove it or use vllm-mlx"),
+    ("checkpoints", "it keeps none; remove it"),
     ("gpu_layers", "MLX runs all layers on one device; remove it"),
     ("threads", "MLX chooses its threads itself; remove it"),
     ("tool_parser", "it infers the parser from the chat template; remove it or use vllm-mlx"),
@@ -89,11 +92,24 @@ class MlxLm:
             command=("mlx_lm.server", "--model"),
             arguments=arguments(spec, knobs),
             traits=TRAITS,
-            configuration={},
+            configuration={"buffer_cache_bytes": mlx_worker.BUFFER_CACHE_BYTES},
             environment={},
             device=engine.device,
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
+
+    def load_shape(self, spec: ModelSpec, knobs: Knobs) -> LoadShape:
+        engine = self.availability()
+        device = engine.device if isinstance(engine, Available) else "cpu"
+        return mlx_worker.load_shape(
+            NAME, spec, knobs, device, knobs.kv_cache_type if knobs.kv_cache_type in _KV_BITS else None
+        )
+
+    def dry_run(self, spec: ModelSpec, knobs: Knobs, model: ModelSettings, home: Path) -> DryRunPlan | None:
+        engine = self.availability()
+        if isinstance(engine, NotInstalled) or self.refusal(spec):
+            return None
+        return mlx_worker.dry_run_plan(engine.where, engine.device, spec, knobs.env, home, self._environ)
 
     async def health(self, worker: WorkerHttp) -> Health:
         return await mlx_worker.health_of(worker)

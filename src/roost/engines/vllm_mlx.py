@@ -28,6 +28,7 @@ from roost.engines.types import (
 )
 from roost.engines.vllm_mlx_parsers import parser_flags, parser_problems
 from roost.errors import Unavailable
+from roost.memory.types import DryRunPlan, LoadShape
 
 ENGINE = EnvironmentEngine(
     name="vllm-mlx",
@@ -41,8 +42,8 @@ NAME = ENGINE.name
 
 #: Its own wall clock, for a whole reply and between chunks; the gateway ends what makes no progress.
 TIMEOUT_S = 365 * 24 * 3600
-#: MLX keeps freed buffers for reuse without a limit of its own; the engine reads this variable.
-BUFFER_CACHE = {"MLX_BUFFER_CACHE_LIMIT": "2GB"}
+#: The engine reads this variable; `mlx_worker.BUFFER_CACHE_BYTES`.
+BUFFER_CACHE = {"MLX_BUFFER_CACHE_LIMIT": f"{mlx_worker.BUFFER_CACHE_BYTES // 10**9}GB"}
 #: Tokens in one block of the paged cache, the engine's own default.
 BLOCK_TOKENS = 64
 #: The engine's own default, where the model's header does not tell how large a token's KV is.
@@ -50,6 +51,7 @@ DEFAULT_BLOCKS = 1000
 _KV_BITS = {"q8_0": "8", "q4_0": "4"}
 
 _UNSUPPORTED = (
+    ("checkpoints", "it keeps none; remove it"),
     ("gpu_layers", "MLX runs all layers on one device; remove it"),
     ("threads", "MLX chooses its threads itself; remove it"),
     ("speculative_decoding", "it has no draft models for text; turn it off or use llama.cpp"),
@@ -106,6 +108,18 @@ class VllmMlx:
             device=engine.device,
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
+
+    def load_shape(self, spec: ModelSpec, knobs: Knobs) -> LoadShape:
+        engine = self.availability()
+        device = engine.device if isinstance(engine, Available) else "cpu"
+        # Only the KV of cached prefixes is quantized, never that of running requests.
+        return mlx_worker.load_shape(NAME, spec, knobs, device, None)
+
+    def dry_run(self, spec: ModelSpec, knobs: Knobs, model: ModelSettings, home: Path) -> DryRunPlan | None:
+        engine = self.availability()
+        if isinstance(engine, NotInstalled) or self.refusal(spec):
+            return None
+        return mlx_worker.dry_run_plan(engine.where, engine.device, spec, knobs.env, home, self._environ)
 
     async def health(self, worker: WorkerHttp) -> Health:
         return await mlx_worker.health_of(worker)

@@ -20,6 +20,8 @@ class TermName(StrEnum):
     OUTPUTS = "outputs"
     #: Cached prompts beside the running ones, up to their cap.
     PROMPT_CACHE = "prompt cache"
+    #: Freed buffers that the engine keeps for reuse, up to their cap.
+    REUSE = "freed buffers"
     #: Saved states to go back to, up to their cap.
     CHECKPOINTS = "checkpoints"
     #: Image encoder: its weights and its scratch.
@@ -65,7 +67,7 @@ class Term:
 
 
 #: Figures that are exact bounds, or were measured as they are: no margin is added to them.
-_FIRM = frozenset({TermName.PROMPT_CACHE, TermName.CHECKPOINTS, TermName.BASE})
+_FIRM = frozenset({TermName.PROMPT_CACHE, TermName.REUSE, TermName.CHECKPOINTS, TermName.BASE})
 
 
 @dataclass(frozen=True)

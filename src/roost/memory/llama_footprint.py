@@ -55,14 +55,28 @@ def llama_footprint(spec: ModelSpec, shape: LoadShape, repacked_types: frozenset
             return Unknown(alone.kind, f"of its draft model: {alone.reason}")
         draft = draft_terms(alone)
     computed = [*_weights(load), *_cache(load), *_compute(load), *draft]
-    return Footprint(
-        in_order([*computed, *unseen_terms(load)]), form.token_bytes(_kv_element(shape)) * streams(shape), form.family
-    )
+    unseen = unseen_terms(spec, shape, checkpoint_bytes(form, shape))
+    return Footprint(in_order([*computed, *unseen]), token_bytes(form, shape), form.family)
 
 
-def unseen_terms(load: Load) -> list[Term]:
-    """What the engine's own account leaves out: caps, image encoder, grown outputs and the process."""
-    return [*_outputs(load), *_caps(load), *_projector(load.spec, load.shape), _base(load.spec)]
+def token_bytes(form: CacheForm, shape: LoadShape) -> int:
+    """What one more token of context costs in all streams."""
+    return form.token_bytes(_kv_element(shape)) * streams(shape)
+
+
+def unseen_terms(spec: ModelSpec, shape: LoadShape, checkpoint: int) -> list[Term]:
+    """What the engine's own account leaves out: caps, image encoder, grown outputs and the process. `checkpoint`:
+    bytes of one saved state."""
+    return [*_outputs(spec, shape), *_caps(shape, checkpoint), *_projector(spec, shape), _base(spec)]
+
+
+def checkpoint_bytes(form: CacheForm, shape: LoadShape) -> int:
+    """One saved state of one sequence: its windows and its recurrent state; nothing where the cache can be cut."""
+    if form.can_be_cut:
+        return 0
+    windows = replace(form, groups=tuple(group for group in form.groups if group.window is not None))
+    kv = windows.kv_bytes(_kv_element(shape), lambda window: sequence_cells(shape, window or 0))
+    return kv + form.state_bytes(_STATE_BYTES, _STATE_BYTES)
 
 
 def _weights(load: Load) -> list[Term]:
@@ -123,26 +137,21 @@ def _compute(load: Load) -> list[Term]:
     return _placed(load, TermName.COMPUTE, mask + widest + scores, basis)
 
 
-def _outputs(load: Load) -> list[Term]:
+def _outputs(spec: ModelSpec, shape: LoadShape) -> list[Term]:
     """Logits of every sequence; all rows of a step, with their embeddings, once somebody asks for embeddings."""
-    widths, shape = widths_of(load.spec), load.shape
+    widths = widths_of(spec)
     rows = max(shape.sequences, min(shape.output_rows, shape.step))
     width = widths.vocabulary + (widths.embedding if shape.output_rows > shape.sequences else 0)
     return [Term(TermName.OUTPUTS, rows * width * 4, TermSource.FORMULA, f"{rows:,} rows of {width:,} numbers")]
 
 
-def _caps(load: Load) -> list[Term]:
-    shape, form = load.shape, load.form
-    terms = [Term(TermName.PROMPT_CACHE, shape.cache_bytes, TermSource.SETTING, "its cap, set at the start")]
-    if not form.can_be_cut:
-        windows = replace(form, groups=tuple(group for group in form.groups if group.window is not None))
-        element = _kv_element(shape)
-        each = windows.kv_bytes(element, lambda window: sequence_cells(shape, window or 0))
-        each += form.state_bytes(_STATE_BYTES, _STATE_BYTES)
-        count = shape.checkpoints * shape.sequences
-        basis = f"at most {shape.checkpoints} × {shape.sequences} sequences × {mib(each)}"
-        terms.append(Term(TermName.CHECKPOINTS, each * count, TermSource.SETTING, basis))
-    return terms
+def _caps(shape: LoadShape, checkpoint: int) -> list[Term]:
+    basis = f"at most {shape.checkpoints} × {shape.sequences} sequences × {mib(checkpoint)}"
+    saved = checkpoint * shape.checkpoints * shape.sequences
+    return [
+        Term(TermName.PROMPT_CACHE, shape.cache_bytes, TermSource.SETTING, "its cap, set at the start"),
+        Term(TermName.CHECKPOINTS, saved, TermSource.SETTING, basis),
+    ]
 
 
 def _projector(spec: ModelSpec, shape: LoadShape) -> list[Term]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 
 from roost.catalog.spec import ModelSpec
@@ -13,7 +12,7 @@ from roost.memory.config_form import config_form
 from roost.memory.footprint import Footprint, Term, TermName, TermSource, Where, in_order, mib
 from roost.memory.keys import HeaderKeys
 from roost.memory.types import LoadShape, Placement, Unknown
-from roost.memory.widths import Widths, widths_of
+from roost.memory.widths import widths_of
 
 #: Imports of each engine's server, measured on Linux; vllm-mlx brings torch.
 BASE_BYTES: Mapping[str, int] = {"mlx-lm": 76 * 2**20, "vllm-mlx": 582 * 2**20}
@@ -23,96 +22,94 @@ BASE_BYTES_PER_TOKEN = Fraction(175 * 1024, 100)
 FUSED_HEAD_SIZES = frozenset({64, 80, 128})
 
 
-@dataclass(frozen=True)
-class _Load:
-    spec: ModelSpec
-    shape: LoadShape
-    form: CacheForm
-    widths: Widths
-    #: Activations are computed in it, and so is the KV cache.
-    dtype: str
-
-    @property
-    def where(self) -> Where:
-        return Where.GPU if self.shape.placement is Placement.GPU else Where.HOST
-
-
 def mlx_footprint(spec: ModelSpec, shape: LoadShape) -> Footprint | Unknown:
     """At the whole window in every sequence: batches are rectangular, so each may be as long as the longest."""
     form = config_form(spec)
     if isinstance(form, Unknown):
         return form
-    load = _Load(spec, shape, form, widths_of(spec), dtype_of(spec))
-    terms = [_weights(load), *_cache(load), *_compute(load), *unseen_terms(load)]
-    return Footprint(in_order(terms), form.token_bytes(_kv_element(load)) * shape.sequences, form.family)
+    dtype = dtype_of(spec)
+    element = kv_bytes_of(shape, dtype)
+    longest = max((group.key_elements + group.value_elements for group in form.groups), default=0)
+    terms = [
+        _weights(spec, shape),
+        *_cache(form, shape, dtype),
+        *compute_terms(spec, shape, dtype, whole(longest * element)),
+        *unseen_terms(spec, shape),
+    ]
+    return Footprint(in_order(terms), form.token_bytes(element) * shape.sequences, form.family)
+
+
+def place_of(shape: LoadShape) -> Where:
+    """MLX holds everything but its process on one device."""
+    return Where.GPU if shape.placement is Placement.GPU else Where.HOST
 
 
 def dtype_of(spec: ModelSpec) -> str:
     """Element type of the activations: of the unquantized tensors, else as config.json says."""
-    declared = HeaderKeys.of_config(spec.metadata).text("dtype") or HeaderKeys.of_config(spec.metadata).text(
-        "torch_dtype"
-    )
+    keys = HeaderKeys.of_config(spec.metadata)
+    declared = keys.text("dtype") or keys.text("torch_dtype")
     short = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
     return spec.weights.dtype or short.get(declared or "", "f32")
 
 
-def unseen_terms(load: _Load) -> list[Term]:
+def kv_bytes_of(shape: LoadShape, dtype: str) -> Fraction:
+    """Bytes of one element of the KV cache: in the type of the activations, or quantized."""
+    bits = AFFINE_BITS.get(shape.kv_type or "")
+    return affine_bytes(bits, AFFINE_GROUP, dtype) if bits else ELEMENT_BYTES[dtype]
+
+
+def unseen_terms(spec: ModelSpec, shape: LoadShape) -> list[Term]:
     """What the model itself does not show: caps and the process."""
-    shape = load.shape
-    base = BASE_BYTES.get(shape.engine, max(BASE_BYTES.values())) + whole(load.widths.vocabulary * BASE_BYTES_PER_TOKEN)
-    basis = f"imports and the tables of {load.widths.vocabulary:,} tokens"
+    vocabulary, where = widths_of(spec).vocabulary, place_of(shape)
+    base = BASE_BYTES.get(shape.engine, max(BASE_BYTES.values())) + whole(vocabulary * BASE_BYTES_PER_TOKEN)
     return [
-        Term(TermName.PROMPT_CACHE, shape.cache_bytes, TermSource.SETTING, "its cap, set at the start", load.where),
-        Term(TermName.BASE, base, TermSource.CALIBRATED, basis),
+        Term(TermName.PROMPT_CACHE, shape.cache_bytes, TermSource.SETTING, "its cap, set at the start", where),
+        Term(TermName.REUSE, shape.reuse_bytes, TermSource.SETTING, "their cap, set at the start", where),
+        Term(TermName.BASE, base, TermSource.CALIBRATED, f"imports and the tables of {vocabulary:,} tokens"),
     ]
 
 
-def _weights(load: _Load) -> Term:
+def _weights(spec: ModelSpec, shape: LoadShape) -> Term:
     """Towers for images and heads for several tokens are dropped by text engines."""
-    weights = load.spec.weights
-    left_out = min(weights.tower_bytes + weights.unloaded_bytes, load.spec.weights_bytes)
+    left_out = min(spec.weights.tower_bytes + spec.weights.unloaded_bytes, spec.weights_bytes)
     basis = "tensors of the files" + (f" without {mib(left_out)} that it does not load" if left_out else "")
-    return Term(TermName.WEIGHTS, load.spec.weights_bytes - left_out, TermSource.HEADER, basis, load.where)
+    return Term(TermName.WEIGHTS, spec.weights_bytes - left_out, TermSource.HEADER, basis, place_of(shape))
 
 
-def _cache(load: _Load) -> list[Term]:
-    shape, form, element = load.shape, load.form, _kv_element(load)
+def _cache(form: CacheForm, shape: LoadShape, dtype: str) -> list[Term]:
+    element, plain = kv_bytes_of(shape, dtype), ELEMENT_BYTES[dtype]
     kv = form.kv_bytes(element, lambda window: mlx_cells(shape.context, window, shape.step)) * shape.sequences
-    dtype = ELEMENT_BYTES[load.dtype]
-    state = form.state_bytes(dtype, Fraction(4) if form.state and form.state.is_float32 else dtype) * shape.sequences
+    state = form.state_bytes(plain, Fraction(4) if form.state and form.state.is_float32 else plain)
     cells = f"{mlx_cells(shape.context):,} cells × {shape.sequences} sequences"
     window = " and its windows" if form.has_windows else ""
-    basis = f"{form.token_bytes(element):,} bytes a token × {cells}{window}, {shape.kv_type or load.dtype}"
+    basis = f"{form.token_bytes(element):,} bytes a token × {cells}{window}, {shape.kv_type or dtype}"
+    basis_of_state = f"{state:,} bytes × {shape.sequences} sequences"
     return [
-        Term(TermName.KV, kv, TermSource.FORMULA, basis, load.where),
-        Term(TermName.STATE, state, TermSource.FORMULA, f"of {shape.sequences} sequences", load.where),
+        Term(TermName.KV, kv, TermSource.FORMULA, basis, place_of(shape)),
+        Term(TermName.STATE, state * shape.sequences, TermSource.FORMULA, basis_of_state, place_of(shape)),
     ]
 
 
-def _compute(load: _Load) -> list[Term]:
+def compute_terms(spec: ModelSpec, shape: LoadShape, dtype: str, cell_bytes: int) -> list[Term]:
     """One step of a prompt in every sequence: its widest layer, its logits, the scores where attention is not fused,
-    and a layer's cache old and new while it grows."""
-    shape, widths, element = load.shape, load.widths, ELEMENT_BYTES[load.dtype]
+    and a layer's cache (`cell_bytes` a token) old and new while it grows."""
+    widths, element = widths_of(spec), ELEMENT_BYTES[dtype]
     step = min(shape.step, shape.context)
     rows = step * shape.sequences
     layer = rows * widths.activations() * element
     logits = rows * widths.vocabulary * element + shape.sequences * widths.vocabulary * 4
-    scores = 0 if is_fused(load) else rows * shape.context * widths.heads * element
-    longest = max((group.key_elements + group.value_elements for group in load.form.groups), default=0)
-    growth = longest * mlx_cells(shape.context) * shape.sequences * _kv_element(load)
-    basis = f"{step:,} tokens a step in {shape.sequences} sequences" + ("" if is_fused(load) else ", with scores")
-    terms = [Term(TermName.COMPUTE, whole(max(layer, logits) + scores + growth), TermSource.FORMULA, basis, load.where)]
-    if stack := load.spec.weights.largest_stack_bytes:
-        basis = "the experts of one layer twice, while they are stacked"
-        terms.append(Term(TermName.LOADING, stack, TermSource.HEADER, basis, load.where))
-    return terms
-
-
-def is_fused(load: _Load) -> bool:
-    """Attention without a matrix of scores: Metal's kernel for usual head sizes; a CPU has none."""
-    return load.shape.fused_attention and load.widths.head in FUSED_HEAD_SIZES
-
-
-def _kv_element(load: _Load) -> Fraction:
-    bits = AFFINE_BITS.get(load.shape.kv_type or "")
-    return affine_bytes(bits, AFFINE_GROUP, load.dtype) if bits else ELEMENT_BYTES[load.dtype]
+    fused = shape.fused_attention and widths.head in FUSED_HEAD_SIZES
+    scores = 0 if fused else rows * shape.context * widths.heads * element
+    growth = cell_bytes * mlx_cells(shape.context) * shape.sequences
+    basis = f"{step:,} tokens a step in {shape.sequences} sequences" + ("" if fused else ", with scores")
+    size = whole(max(layer, logits) + scores + growth)
+    return [
+        Term(TermName.COMPUTE, size, TermSource.FORMULA, basis, place_of(shape)),
+        Term(
+            TermName.LOADING,
+            spec.weights.largest_stack_bytes,
+            TermSource.HEADER,
+            "the experts of one layer twice, while they are stacked",
+            place_of(shape),
+        ),
+    ]

@@ -41,6 +41,8 @@ class LoadShape:
     context: int
     #: Requests computed at once.
     sequences: int
+    #: What the engine computes on, as it says: cpu, metal, cuda, rocm, vulkan; `native`: nothing tells.
+    device: str = "cpu"
     #: llama.cpp: all sequences share one pool of `context` cells; else each has its own.
     unified: bool = False
     #: Tokens of a prompt computed in one step.
@@ -51,6 +53,8 @@ class LoadShape:
     kv_type: str | None = None
     #: Cap of cached prompts beside the running ones.
     cache_bytes: int = 0
+    #: Cap of freed buffers that the engine keeps for reuse.
+    reuse_bytes: int = 0
     #: llama.cpp: states kept for each sequence to go back to, for models that cannot cut their cache.
     checkpoints: int = 0
     #: llama.cpp: windowed layers keep the whole context.
@@ -59,6 +63,7 @@ class LoadShape:
     keeps_order: bool = False
     #: Layers on the GPU; None: all.
     gpu_layers: int | None = None
+    #: Decided by device and machine together: `placement.placed`.
     placement: Placement = Placement.HOST
     #: llama.cpp: the draft model of speculative decoding.
     draft: ModelSpec | None = None
@@ -130,7 +135,6 @@ class DryRunPlan:
     parse: Callable[[str], DryRun | None]
     #: Folder that its sockets and files may use; made and removed by whoever runs the plan.
     home: Path
-    cwd: Path | None = None
 
 
 class Ignorance(StrEnum):

@@ -2,7 +2,8 @@
 
     ENGINE_PYTHON -I mlx_lm.py MODEL_FOLDER < configuration.json
 
-The configuration is `{socket, served_name, context_length, arguments}`; `arguments` are flags of mlx_lm.server itself.
+The configuration is `{socket, served_name, context_length, arguments, buffer_cache_bytes}`; `arguments` are flags of
+mlx_lm.server itself, `buffer_cache_bytes` is the most that MLX keeps of freed buffers.
 What it adds to that server: the socket, a health that does not lie, one model only, the context as a limit, a count of
 prompt tokens, cancellation of every request whose client left, and an end of the process when generation has ended.
 """
@@ -170,6 +171,7 @@ class Place:
         self.served_name: str = configuration["served_name"]
         self.context_length: int | None = configuration["context_length"]
         self.arguments: list[str] = configuration["arguments"]
+        self.buffer_cache_bytes: int | None = configuration.get("buffer_cache_bytes")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.vocabulary_size: int | None = config.get("text_config", config).get("vocab_size")
 
@@ -311,6 +313,8 @@ def main(folder: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.excepthook = lambda failed: end_process("a thread ended", failed.exc_value or RuntimeError())
     place = Place(Path(folder), json.load(sys.stdin.buffer))
+    if place.buffer_cache_bytes is not None:
+        server.mx.set_cache_limit(place.buffer_cache_bytes)
     server.ModelProvider = OneModel
     server.run = functools.partial(serve, place)
     sys.argv = ["mlx_lm.server", "--model", folder, *place.arguments]
