@@ -66,6 +66,9 @@ class Term:
     where: Where = Where.HOST
 
 
+#: The driver's own context on a GPU for each process: 518 MiB measured with CUDA on one H100.
+GPU_CONTEXT_BYTES = 520 * 2**20
+
 #: Figures that are exact bounds, or were measured as they are: no margin is added to them.
 _FIRM = frozenset({TermName.PROMPT_CACHE, TermName.REUSE, TermName.CHECKPOINTS, TermName.BASE})
 
@@ -106,6 +109,11 @@ class Footprint:
         replaced = frozenset(names)
         kept = [term for term in self.terms if term.name not in replaced]
         return replace(self, terms=in_order([*terms, *kept]))
+
+
+def gpu_context() -> Term:
+    """For every start that has a GPU with memory of its own."""
+    return Term(TermName.BASE, GPU_CONTEXT_BYTES, TermSource.CALIBRATED, "the driver's context", Where.GPU)
 
 
 def in_order(terms: Iterable[Term]) -> tuple[Term, ...]:

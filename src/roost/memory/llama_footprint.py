@@ -9,7 +9,7 @@ from fractions import Fraction
 from roost.catalog.spec import FileRole, ModelSpec
 from roost.memory.cache_form import ELEMENT_BYTES, CacheForm, whole
 from roost.memory.cells import llama_cells, sequence_cells, streams
-from roost.memory.footprint import Footprint, Term, TermName, TermSource, Where, in_order, mib
+from roost.memory.footprint import Footprint, Term, TermName, TermSource, Where, gpu_context, in_order, mib
 from roost.memory.gguf_form import gguf_form
 from roost.memory.types import LoadShape, Placement, Unknown
 from roost.memory.widths import widths_of
@@ -67,7 +67,8 @@ def token_bytes(form: CacheForm, shape: LoadShape) -> int:
 def unseen_terms(spec: ModelSpec, shape: LoadShape, checkpoint: int) -> list[Term]:
     """What the engine's own account leaves out: caps, image encoder, grown outputs and the process. `checkpoint`:
     bytes of one saved state."""
-    return [*_outputs(spec, shape), *_caps(shape, checkpoint), *_projector(spec, shape), _base(spec)]
+    context = [gpu_context()] if shape.placement is Placement.GPU else []
+    return [*_outputs(spec, shape), *_caps(shape, checkpoint), *_projector(spec, shape), _base(spec), *context]
 
 
 def checkpoint_bytes(form: CacheForm, shape: LoadShape) -> int:

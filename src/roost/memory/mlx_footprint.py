@@ -9,7 +9,7 @@ from roost.catalog.spec import ModelSpec
 from roost.memory.cache_form import AFFINE_BITS, AFFINE_GROUP, ELEMENT_BYTES, CacheForm, affine_bytes, whole
 from roost.memory.cells import mlx_cells
 from roost.memory.config_form import config_form
-from roost.memory.footprint import Footprint, Term, TermName, TermSource, Where, in_order, mib
+from roost.memory.footprint import Footprint, Term, TermName, TermSource, Where, gpu_context, in_order, mib
 from roost.memory.keys import HeaderKeys
 from roost.memory.types import LoadShape, Placement, Unknown
 from roost.memory.widths import widths_of
@@ -61,11 +61,13 @@ def kv_bytes_of(shape: LoadShape, dtype: str) -> Fraction:
 def unseen_terms(spec: ModelSpec, shape: LoadShape) -> list[Term]:
     """What the model itself does not show: caps and the process."""
     vocabulary, where = widths_of(spec).vocabulary, place_of(shape)
+    context = [gpu_context()] if shape.placement is Placement.GPU else []
     base = BASE_BYTES.get(shape.engine, max(BASE_BYTES.values())) + whole(vocabulary * BASE_BYTES_PER_TOKEN)
     return [
         Term(TermName.PROMPT_CACHE, shape.cache_bytes, TermSource.SETTING, "its cap, set at the start", where),
         Term(TermName.REUSE, shape.reuse_bytes, TermSource.SETTING, "their cap, set at the start", where),
         Term(TermName.BASE, base, TermSource.CALIBRATED, f"imports and the tables of {vocabulary:,} tokens"),
+        *context,
     ]
 
 

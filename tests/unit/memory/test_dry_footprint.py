@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from roost.memory.dry_footprint import dry_footprint
-from roost.memory.footprint import Footprint, TermName, TermSource, Where
+from roost.memory.footprint import GPU_CONTEXT_BYTES, Footprint, TermName, TermSource, Where
 from roost.memory.llama_footprint import llama_footprint
 from roost.memory.mlx_footprint import mlx_footprint
 from roost.memory.placement import GpuMemory, placed
@@ -43,7 +43,7 @@ def test_on_gpus_each_side_has_its_own() -> None:
         (Part("CUDA0", 400 * MIB, 90 * MIB, 200 * MIB, is_gpu=True), Part("Host", 80 * MIB, 0, 16 * MIB))
     )
     found = dry_footprint(CODER, llama_shape(8192, placement=Placement.GPU), told)
-    assert found.on(Where.GPU) == 690 * MIB
+    assert found.on(Where.GPU) == 690 * MIB + GPU_CONTEXT_BYTES
     weights = {term.where: term.size_bytes for term in found.terms if term.name is TermName.WEIGHTS}
     assert weights == {Where.HOST: 80 * MIB, Where.GPU: 400 * MIB}
 

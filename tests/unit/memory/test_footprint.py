@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.catalog.spec import ModelSpec, WeightsShape
-from roost.memory.footprint import Footprint, Term, TermName, TermSource, Where
+from roost.memory.footprint import GPU_CONTEXT_BYTES, Footprint, Term, TermName, TermSource, Where
 from roost.memory.llama_footprint import llama_footprint
 from roost.memory.mlx_footprint import mlx_footprint
 from roost.memory.repack import repacked_types
@@ -172,7 +172,8 @@ def test_on_a_gpu_the_embeddings_stay_with_the_host() -> None:
     found = footprint(CODER, llama_shape(8192, placement=Placement.GPU))
     host = sum(term.size_bytes for term in found.terms if term.name is TermName.WEIGHTS and term.where is Where.HOST)
     assert host == CODER.weights.embedding_bytes
-    assert found.on(Where.GPU) == found.of(TermName.WEIGHTS, TermName.KV, TermName.COMPUTE) - host
+    layers = found.of(TermName.WEIGHTS, TermName.KV, TermName.COMPUTE) - host
+    assert found.on(Where.GPU) == layers + GPU_CONTEXT_BYTES
     assert found.of(TermName.REPACKED) == 0
 
 
