@@ -87,14 +87,16 @@ def admit(
     """The verdict on one start. `needs` is asked again for smaller sizes."""
     need = needs(asked)
     if isinstance(need, Unknown):
-        return _unknown(need)
+        return verdict_on_unknown(need)
     placed = place(need, budgets, fixed)
     if isinstance(placed, DeviceSet):
         return Admit(need, placed)
     if allow_clamp and (clamped := _clamped(asked, needs, budgets, fixed)):
         return clamped
     fit = largest_fit(asked, needs, budgets, fixed)
-    return Refuse(_reason(asked, need, placed, fit), placed.is_permanent, need, fit)
+    bare = needs(replace(asked, cache_bytes=0)) if asked.cache_bytes else need
+    without_cache = isinstance(bare, Need) and isinstance(place(bare, budgets, fixed), DeviceSet)
+    return Refuse(_reason(asked, need, placed, fit, without_cache), placed.is_permanent, need, fit)
 
 
 def admit_declared(need: Need, budgets: Mapping[str, Budget]) -> Admit | Refuse:
@@ -106,7 +108,8 @@ def admit_declared(need: Need, budgets: Mapping[str, Budget]) -> Admit | Refuse:
     return Refuse(reason, placed.is_permanent, need)
 
 
-def _unknown(unknown: Unknown) -> AdmitAlone | Refuse:
+def verdict_on_unknown(unknown: Unknown) -> AdmitAlone | Refuse:
+    """A start of which nobody knows the size: never guessed."""
     if unknown.kind is Ignorance.UNDECLARED:
         return AdmitAlone(unknown.reason)
     return Refuse(f"{unknown.reason}; set memory_gb of this model to the size that it takes", permanent=True)
@@ -175,12 +178,14 @@ def _smaller(
     return shapes
 
 
-def _reason(asked: LoadShape, need: Need, short: NoRoom, fit: Fit) -> str:
+def _reason(asked: LoadShape, need: Need, short: NoRoom, fit: Fit, without_cache: bool) -> str:
     parts = [_shortage(need, short)]
     if fit.context and fit.context < asked.context:
         parts.append(f"a context of {fit.context:,} would fit (engine.context)")
     if fit.sequences and fit.sequences < asked.sequences:
         parts.append(f"{fit.sequences} at once would fit (engine.max_sequences)")
+    if without_cache:
+        parts.append("it would fit without cached prompts (engine.prefix_cache_mb)")
     return "; ".join([*parts, _wait_or_raise(short)])
 
 

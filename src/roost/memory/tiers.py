@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from roost.memory.budget import GIB
+from roost.memory.budget import GIB, HOST, Budget
+from roost.memory.devices import DeviceSet, place
+from roost.memory.needs import Need
 
 
 class Tier(StrEnum):
@@ -28,28 +30,41 @@ class Standing:
     reason: str
 
 
-@dataclass(frozen=True)
-class Room:
-    """What one machine could give with nothing else loaded, host and GPUs together as the model would use them."""
-
-    day_bytes: int
-    night_bytes: int
-
-
-def standing(need_bytes: int, here: Room, others: Sequence[int] = (), each_bytes: int = 0) -> Standing:
-    """`others`: night budgets of paired machines; `each_bytes`: what every further machine needs for itself."""
-    need = f"{need_bytes / GIB:.1f} GiB with its caches full"
-    if need_bytes <= here.day_bytes:
-        return Standing(Tier.INTERACTIVE, f"{need}, {here.day_bytes / GIB:.1f} GiB beside the desktop")
-    if need_bytes <= here.night_bytes:
+def standing(
+    need: Need,
+    day: Mapping[str, Budget],
+    night: Mapping[str, Budget],
+    others: Sequence[int] = (),
+    each_bytes: int = 0,
+) -> Standing:
+    """Whatever is loaded now does not count. `others`: what paired machines could give at night; `each_bytes`: what
+    every further machine needs for itself."""
+    size = f"{need.total_bytes / GIB:.1f} GiB with its caches full"
+    by_day, by_night = (_capacity(need, budgets) for budgets in (day, night))
+    if _fits_alone(need, day):
+        return Standing(Tier.INTERACTIVE, f"{size}, {by_day / GIB:.1f} GiB beside the desktop")
+    if _fits_alone(need, night):
         return Standing(
-            Tier.OVERNIGHT,
-            f"{need}, {here.day_bytes / GIB:.1f} GiB beside the desktop, {here.night_bytes / GIB:.1f} GiB at night",
+            Tier.OVERNIGHT, f"{size}, {by_day / GIB:.1f} GiB beside the desktop, {by_night / GIB:.1f} GiB at night"
         )
-    together = here.night_bytes
+    together = by_night
     for count, budget in enumerate(sorted(others, reverse=True), 2):
         together += max(budget - each_bytes, 0)
-        if need_bytes <= together:
-            return Standing(Tier.SHARD, f"{need}, {together / GIB:.1f} GiB on {count} machines together")
+        if need.total_bytes <= together:
+            return Standing(Tier.SHARD, f"{size}, {together / GIB:.1f} GiB on {count} machines together")
     where = "on all machines together" if others else "at night on this machine"
-    return Standing(Tier.NONE, f"{need}, {together / GIB:.1f} GiB {where}")
+    return Standing(Tier.NONE, f"{size}, {together / GIB:.1f} GiB {where}")
+
+
+def _fits_alone(need: Need, budgets: Mapping[str, Budget]) -> bool:
+    emptied = {
+        device: replace(budget, limit_bytes=budget.capacity_bytes, reserved_bytes=0)
+        for device, budget in budgets.items()
+    }
+    return isinstance(place(need, emptied), DeviceSet)
+
+
+def _capacity(need: Need, budgets: Mapping[str, Budget]) -> int:
+    """Of the host, and of the GPUs if they have a part in it."""
+    gpus = [budget for device, budget in budgets.items() if device != HOST and not budget.is_shared]
+    return budgets[HOST].most_bytes + (sum(gpu.most_bytes for gpu in gpus) if need.gpu.total_bytes else 0)

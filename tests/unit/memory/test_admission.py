@@ -69,6 +69,15 @@ def test_a_refusal_names_the_numbers_what_binds_and_what_would_fit() -> None:
     assert "choose a smaller model or quantization" in found.reason
 
 
+def test_a_refusal_says_when_cached_prompts_are_in_the_way() -> None:
+    found = verdict(llama_shape(2048, 1, cache_bytes=3 * GIB), 2.0)
+    assert isinstance(found, Refuse)
+    assert "it would fit without cached prompts (engine.prefix_cache_mb)" in found.reason
+    small = verdict(llama_shape(2048, 1, cache_bytes=3 * GIB), 0.3)
+    assert isinstance(small, Refuse)
+    assert "prefix_cache_mb" not in small.reason
+
+
 def test_what_will_fit_once_others_have_gone_may_be_tried_again() -> None:
     found = verdict(SHAPE, 2.0, 8.0)
     assert isinstance(found, Refuse)

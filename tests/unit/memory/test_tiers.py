@@ -7,12 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.catalog.spec import WeightsShape
-from roost.memory.budget import GIB
+from roost.memory.budget import GIB, HOST, Budget
+from roost.memory.needs import Amount, Basis, Need
 from roost.memory.speed import active_bytes, decode_rate
-from roost.memory.tiers import Room, Tier, standing
+from roost.memory.tiers import Tier, standing
 from tests.unit.memory.specs import QWEN3_MOE, folder
 
-HERE = Room(12 * GIB, 15 * GIB)
+
+def machine(day_gib: float, night_gib: float, *gpus_gib: float) -> tuple[dict[str, Budget], dict[str, Budget]]:
+    """Budgets by day and by night; nothing is free now, which a tier does not ask."""
+    gpus = {f"g{n}": Budget(f"g{n}", 0, 0, 0, round(size * GIB)) for n, size in enumerate(gpus_gib)}
+    day, night = ({HOST: Budget(HOST, 0, 0, 0, round(size * GIB)), **gpus} for size in (day_gib, night_gib))
+    return day, night
+
+
+HERE = machine(12, 15)
+
+
+def on_host(size: int) -> Need:
+    return Need(Basis.DRY_RUN, Amount(size))
 
 
 @pytest.mark.parametrize(
@@ -28,20 +41,28 @@ HERE = Room(12 * GIB, 15 * GIB)
     ],
 )
 def test_a_tier_follows_from_the_sizes(need_gib: int, others_gib: tuple[int, ...], expected: Tier) -> None:
-    found = standing(need_gib * GIB, HERE, [size * GIB for size in others_gib], each_bytes=GIB)
+    found = standing(on_host(need_gib * GIB), *HERE, [size * GIB for size in others_gib], each_bytes=GIB)
     assert found.tier is expected
     assert f"{need_gib}.0 GiB with its caches full" in found.reason
 
 
 def test_as_few_machines_as_possible_share_it() -> None:
-    assert "on 2 machines" in standing(40 * GIB, HERE, [8 * GIB, 64 * GIB, 32 * GIB]).reason
+    assert "on 2 machines" in standing(on_host(40 * GIB), *HERE, [8 * GIB, 64 * GIB, 32 * GIB]).reason
 
 
-@given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(0, 10**12), st.lists(st.integers(0, 10**12)))
-def test_a_larger_model_never_stands_better(need: int, more: int, day: int, others: list[int]) -> None:
+def test_on_gpus_each_side_must_have_room() -> None:
+    need = Need(Basis.DRY_RUN, Amount(GIB), Amount(60 * GIB))
+    assert standing(need, *machine(12, 15, 80)).tier is Tier.INTERACTIVE
+    assert standing(need, *machine(12, 15, 40, 40)).tier is Tier.INTERACTIVE
+    assert standing(need, *machine(64, 64)).tier is Tier.NONE
+    assert standing(Need(Basis.DRY_RUN, Amount(13 * GIB), Amount(GIB)), *machine(12, 15, 80)).tier is Tier.OVERNIGHT
+
+
+@given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(0, 900), st.lists(st.integers(0, 10**12)))
+def test_a_larger_model_never_stands_better(need: int, more: int, day_gib: int, others: list[int]) -> None:
     order = [Tier.INTERACTIVE, Tier.OVERNIGHT, Tier.SHARD, Tier.NONE]
-    room = Room(day, day + 10**10)
-    small, large = standing(need, room, others), standing(need + more, room, others)
+    room = machine(day_gib, day_gib + 10)
+    small, large = standing(on_host(need), *room, others), standing(on_host(need + more), *room, others)
     assert order.index(small.tier) <= order.index(large.tier)
 
 
