@@ -41,7 +41,7 @@ class Knobs(Section):
         ge=0,
         le=256,
         description="States kept for each running request to go back to, for models with sliding windows or recurrent "
-        "layers, whose caches cannot be cut (llama.cpp); unset: 8. Each is as large as the whole state.",
+        "layers, whose caches cannot be cut (llama.cpp); unset: its own 32. Each is as large as the whole state.",
     )
     resume: bool = Field(
         True,

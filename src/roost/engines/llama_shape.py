@@ -25,13 +25,14 @@ SURFACES: Mapping[Purpose, frozenset[str]] = {
 MINIMUM_BATCH_TOKENS = 512
 #: The most a chat worker computes in one step: larger steps gain nothing and make a cancel coarser.
 MAXIMUM_BATCH_TOKENS = 2048
-#: With embeddings on, llama.cpp reserves logits for every token of a batch: batch * vocabulary * 4 bytes
-#: (llama-context.cpp, n_outputs_max = n_batch). This is what a chat worker may spend on that.
-OUTPUT_BUDGET_BYTES = 512 * 2**20
+#: With embeddings on, llama.cpp holds logits for every token of a batch twice, where they are computed and where they
+#: are handed out: 2 * batch * vocabulary * 4 bytes (llama-context.cpp, n_outputs_max = n_batch). This is what a chat
+#: worker may spend on that.
+OUTPUT_BUDGET_BYTES = 2**30
+LOGIT_BYTES = 2 * 4
 
-#: States kept for each sequence to go back to; the server's own 32 are 10 GiB for a large hybrid with 4 sequences.
-#: Models that can cut their cache keep none.
-CHECKPOINTS = 8
+#: States kept for each sequence to go back to: the server's own number. Models that can cut their cache keep none.
+CHECKPOINTS = 32
 
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 VERBOSITY = {"error": 1, "warning": 2, "info": 3, "debug": 4}  # 5 would print the tokens of prompts
@@ -118,7 +119,7 @@ def batch_tokens(spec: ModelSpec, knobs: Knobs, purpose: Purpose, context: int) 
         return context
     if knobs.prefill_batch is not None:
         return min(knobs.prefill_batch, context)
-    affordable = OUTPUT_BUDGET_BYTES // (4 * (spec.vocabulary_size or 2**18)) // 128 * 128
+    affordable = OUTPUT_BUDGET_BYTES // (LOGIT_BYTES * (spec.vocabulary_size or 2**18)) // 128 * 128
     return min(max(affordable, MINIMUM_BATCH_TOKENS), MAXIMUM_BATCH_TOKENS, context)
 
 

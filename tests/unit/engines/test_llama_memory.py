@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from roost.config.settings import Knobs
 from roost.engines.llama_cpp import LlamaCpp
 from roost.engines.llama_memory import DRY_RUN_DATA_BYTES, dry_run_command, load_shape, parse_dry_run
 from roost.engines.llama_program import Embedded, Native
-from roost.engines.llama_shape import shape_of
+from roost.engines.llama_shape import MINIMUM_BATCH_TOKENS, OUTPUT_BUDGET_BYTES, shape_of
 from roost.memory.types import Part, TellsMemory
 from tests.unit.engines.specs import EMBEDDED, PATHS, Models, gguf
 
@@ -104,6 +105,17 @@ def test_the_sizes_are_those_of_the_start() -> None:
     assert (shape.cache_bytes, shape.checkpoints) == (100 * MIB, 3)
     assert (shape.full_window, shape.keeps_order) == (True, True)
     assert shape.output_rows == shape.step == 2048
+
+
+def test_unless_set_checkpoints_are_as_many_as_the_servers_own() -> None:
+    shape = load_shape(shape_of(gguf(), Knobs()), EMBEDDED, (), None)
+    assert shape.checkpoints == 32
+
+
+@pytest.mark.parametrize("vocabulary", [49_152, 128_256, 151_936, 262_144])
+def test_logits_that_are_held_twice_stay_within_their_budget(vocabulary: int) -> None:
+    step = shape_of(replace(gguf(), vocabulary_size=vocabulary), Knobs()).batch
+    assert step * vocabulary * 4 * 2 <= max(OUTPUT_BUDGET_BYTES, MINIMUM_BATCH_TOKENS * vocabulary * 8)
 
 
 def test_a_native_servers_flags_count_too() -> None:
