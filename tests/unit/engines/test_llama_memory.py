@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,7 +113,7 @@ def test_unless_set_checkpoints_are_as_many_as_the_servers_own() -> None:
 
 @pytest.mark.parametrize("vocabulary", [49_152, 128_256, 151_936, 262_144])
 def test_logits_that_are_held_twice_stay_within_their_budget(vocabulary: int) -> None:
-    step = shape_of(replace(gguf(), vocabulary_size=vocabulary), Knobs()).batch
+    step = shape_of(gguf(vocabulary_size=vocabulary), Knobs()).batch
     assert step * vocabulary * 4 * 2 <= max(OUTPUT_BUDGET_BYTES, MINIMUM_BATCH_TOKENS * vocabulary * 8)
 
 
