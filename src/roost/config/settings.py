@@ -154,8 +154,8 @@ class ResumeSettings(Section):
 
 class MemorySettings(Section):
     """How much of this machine's memory models may take: one number, the rest is derived from it and from what is free
-    now. Sizes in GB are of 2**30 bytes, as memory is sold. So far `roost plan` and `roost models list --fit` go by
-    these; a start does not yet."""
+    now. Sizes in GB are of 2**30 bytes, as memory is sold. Every start is admitted by these, and `roost plan` and
+    `roost models list --fit` say beforehand what would be."""
 
     max_gb: float | None = Field(
         None,

@@ -32,6 +32,7 @@ from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.protocol import GatewayRunner, runner_options
 from roost.gateway.state import GATEWAY
+from roost.host.this import this_memory
 from roost.host.types import Host
 from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, RegistryState
 from roost.registry.watch import RegistryWatcher
@@ -78,7 +79,7 @@ class Daemon:
         announce: Announcer,
     ) -> None:
         self._paths, self._settings, self._keys, self._host, self._catalog = paths, settings, keys, host, catalog
-        self._node = node_name()
+        self._node, self._memory = node_name(), this_memory()
         self._engines = build_engines(paths, environ, catalog)
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
         self.names = Names(lambda: self._registry.state)
@@ -185,6 +186,7 @@ class Daemon:
     def _world(self) -> World:
         return World(
             host=self._host,
+            memory=self._memory,
             catalog=self._catalog,
             paths=self._paths,
             settings=self._settings.settings,

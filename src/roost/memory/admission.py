@@ -68,7 +68,7 @@ class Refuse:
         """As a client sees it."""
         return InsufficientMemory(
             f"cannot load {model_id}: {self.reason}",
-            should_retry=False if self.permanent else None,
+            should_retry=not self.permanent,
             retry_after_s=None if self.permanent else RETRY_AFTER_S,
         )
 
@@ -191,7 +191,8 @@ def _reason(asked: LoadShape, need: Need, short: NoRoom, fit: Fit, without_cache
 
 def _shortage(need: Need, short: NoRoom) -> str:
     where = "" if short.device == HOST else f" on {short.device}"
-    margin = f", of it {_gib(need.host.margin_bytes + need.gpu.margin_bytes)} margin on a {need.basis.value}"
+    margin_bytes = need.host.margin_bytes + need.gpu.margin_bytes
+    margin = f", of it {_gib(margin_bytes)} margin on a {need.basis.value}" if margin_bytes else ""
     return (
         f"needs {_gib(short.needed_bytes)}{where}{margin}, {_gib(short.free_bytes)} can be had now; "
         f"what binds is {short.binding}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import MemorySettings
@@ -14,10 +14,10 @@ from roost.memory.footprint import Footprint, TermName
 from roost.memory.needs import Need, declared_need, need_of
 from roost.memory.placement import GpuMemory
 from roost.memory.repack import repacked_types
-from roost.memory.sizing import Sizer, undeclared
+from roost.memory.sizing import Sizer, undeclared_size
 from roost.memory.speed import Rate, decode_rate
 from roost.memory.tiers import Standing, Tier, standing
-from roost.memory.types import Ignorance, LoadShape, Unknown
+from roost.memory.types import LoadShape, Unknown
 
 #: The most sequences that are looked for.
 MOST_SEQUENCES = 64
@@ -43,20 +43,41 @@ class Machine:
         return GpuMemory.SHARED if kinds else GpuMemory.NONE
 
 
+@dataclass(frozen=True)
+class Held:
+    """What workers of this roost have, in bytes by device."""
+
+    #: Of their promises, what is in memory already.
+    own: Mapping[str, int] = field(default_factory=dict)
+    promised: Mapping[str, int] = field(default_factory=dict)
+
+
 def machine_of(
     memory: HostMemory,
     gpus: tuple[Gpu | UnreadableGpu, ...],
     cpu: tuple[str, frozenset[str]],
     settings: MemorySettings,
+    held: Held | None = None,
 ) -> Machine:
-    """From the readings of `host`. Nothing is counted as roost's own: what is loaded now is not there to be had."""
-    limits = host_limits(settings, memory.total_bytes)
+    """From the readings of `host`. Without `held` nothing is counted as roost's own: what is loaded now is not there to
+    be had."""
+    limits, held = host_limits(settings, memory.total_bytes), held or Held()
     readable = tuple(gpu for gpu in gpus if isinstance(gpu, Gpu))
-    devices = {gpu.uuid: gpu_budget(gpu, memory) for gpu in readable}
-    watch = watchdog_reserve()
+
+    def host(*, night: bool) -> Budget:
+        own, promised = held.own.get(HOST, 0), held.promised.get(HOST, 0)
+        watch = watchdog_reserve()
+        return host_budget(memory, limits, own_bytes=own, reserved_bytes=promised, watchdog_bytes=watch, night=night)
+
+    devices = {
+        gpu.uuid: gpu_budget(
+            gpu, memory, own_bytes=held.own.get(gpu.uuid, 0), reserved_bytes=held.promised.get(gpu.uuid, 0)
+        )
+        for gpu in readable
+    }
     return Machine(
-        day={HOST: host_budget(memory, limits, watchdog_bytes=watch), **devices},
-        night={HOST: host_budget(memory, limits, watchdog_bytes=watch, night=True), **devices},
+        day={HOST: host(night=False), **devices},
+        night={HOST: host(night=True), **devices},
         gpus=readable,
         repacked_types=repacked_types(*cpu),
         unreadable=tuple(f"{gpu.name}: {gpu.reason}" for gpu in gpus if isinstance(gpu, UnreadableGpu)),
@@ -105,7 +126,7 @@ class Plan:
 def plan(question: Question, machine: Machine, settings: MemorySettings) -> Plan:
     """The whole answer for one question."""
     sizer = question.sizer
-    asked = sizer.asked() if sizer else undeclared(question.spec)
+    asked = sizer.asked() if sizer else undeclared_size()
     if sizer is None or not isinstance(asked, Footprint):
         return _unsized(question, asked, machine)
 
@@ -134,14 +155,13 @@ def plan(question: Question, machine: Machine, settings: MemorySettings) -> Plan
     )
 
 
-def _unsized(question: Question, unknown: Footprint | Unknown | None, machine: Machine) -> Plan:
+def _unsized(question: Question, unknown: Footprint | Unknown, machine: Machine) -> Plan:
     """By somebody's word, or by nobody's."""
     if question.declared_gb is not None:
         need = declared_need(round(question.declared_gb * GIB))
         verdict = admit_declared(need, machine.day)
         return Plan(question, None, need, verdict, None, standing(need, machine.day, machine.night), None)
-    if not isinstance(unknown, Unknown):
-        unknown = Unknown(Ignorance.ASK_ENGINE, f"{question.engine} does not tell how its starts are sized")
+    assert isinstance(unknown, Unknown)
     return Plan(question, None, None, verdict_on_unknown(unknown), None, Standing(Tier.UNKNOWN, unknown.reason), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from roost.catalog.spec import ModelFormat, ModelSpec
+from roost.catalog.spec import ModelSpec
 from roost.memory.dry_footprint import dry_footprint
 from roost.memory.footprint import Footprint, Term, TermName, TermSource, Where, in_order
 from roost.memory.llama_footprint import llama_footprint
@@ -71,8 +71,6 @@ def _basis(there: Footprint, name: TermName, where: Where, known: Term) -> str:
     return f"{known.basis}, moved to these sizes by formula"
 
 
-def undeclared(spec: ModelSpec) -> Unknown | None:
-    """Of a command or external model roost knows only what the settings declare."""
-    if spec.format is not ModelFormat.DECLARED:
-        return None
+def undeclared_size() -> Unknown:
+    """Of a command or external worker roost knows only what the settings declare."""
     return Unknown(Ignorance.UNDECLARED, "size unknown: measured while it runs; declare it with memory_gb")

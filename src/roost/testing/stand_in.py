@@ -25,7 +25,8 @@ from roost.engines.types import (
     WorkerPlace,
 )
 from roost.errors import BadConfiguration
-from roost.host.this import this_host
+from roost.host.memory_types import MemorySensor
+from roost.host.this import this_host, this_memory
 from roost.workers.orders import World
 
 SURFACES = frozenset({"chat", "completions", "embeddings", "rerank"})
@@ -113,6 +114,7 @@ def stand_in_world(
     *,
     auxiliary: Iterable[str] = (),
     home: str | None = None,
+    memory: MemorySensor | None = None,
 ) -> World:
     """A pool's world below `folder`, in which every model is served by the stand-in."""
     names = tuple(model_ids)
@@ -122,6 +124,7 @@ def stand_in_world(
     beside = frozenset(auxiliary)
     return World(
         host=this_host(),
+        memory=memory or this_memory(),
         catalog=FixedCatalog({name: declared_spec(name) for name in names}),
         paths=paths,
         settings=settings,

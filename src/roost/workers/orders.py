@@ -15,6 +15,7 @@ from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings, Settings
 from roost.engines.types import Engine, WorkerPlace
 from roost.errors import ModelNotFound, ModelUnavailable
+from roost.host.memory_types import MemorySensor
 from roost.host.types import Host
 from roost.workers.logs_path import worker_log_name
 from roost.workers.residency import Rules
@@ -28,6 +29,8 @@ class World:
     """Everything outside the pool, injected."""
 
     host: Host
+    #: Readings of this machine's memory: starts are admitted by them.
+    memory: MemorySensor
     catalog: CatalogView
     paths: Paths
     settings: Callable[[], Settings]

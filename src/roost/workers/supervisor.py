@@ -9,6 +9,7 @@ from itertools import takewhile
 import structlog
 
 from roost.errors import ModelLoading, ModelNotResident, RoostError, ShuttingDown
+from roost.memory.budget import HOST
 from roost.workers import residency
 from roost.workers.answers import (
     answer_wanted,
@@ -279,6 +280,10 @@ class Supervisor(Floor):
         places = {view.model_id: place for place, view in enumerate(self._in_line(), 1)}
         shown = (station for station in self._stations.values() if station.number or station.waiting)
         return tuple(worker_view(station, self.now(), places.get(station.model_id)) for station in shown)
+
+    def promised_bytes(self) -> int:
+        """Of the host's memory, to all workers together."""
+        return self._gate.book.reserved_on(HOST)
 
     def log_path(self, worker: str) -> str | None:
         # A name from a request is looked for, never opened: it could be a path, or longer than a file name may be.

@@ -85,7 +85,7 @@ def test_what_will_fit_once_others_have_gone_may_be_tried_again() -> None:
     assert (error.status, error.code, error.should_retry, error.retry_after_s) == (
         503,
         "insufficient_memory",
-        None,
+        True,
         30.0,
     )
     never = verdict(SHAPE, 2.0, 2.0)
