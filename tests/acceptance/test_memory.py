@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import httpx2 as httpx
 
 from roost.testing.wait import until_sync
 from tests.acceptance.conftest import Roost, wait_for_no_worker, workers_of
 
+MakeRoost = Callable[..., Roost]
 #: The real model asks for about 2 GiB: its window of 8,192 tokens, cached prompts, logits of a step.
 SMALL = "[memory]\nmax_gb = 2.1\n"
 
@@ -47,3 +51,13 @@ def test_a_model_that_fits_is_promised_its_need(roost: Roost) -> None:
     assert ask(roost).status_code == 200
     (worker,) = [worker for worker in roost.status()["workers"] if worker["state"] == "ready"]
     assert "GiB promised" in worker["memory"] and "GiB promised" in roost.cli("status").stdout
+
+
+def test_what_a_worker_of_unknown_size_took_is_remembered_over_a_restart(stand_in: MakeRoost) -> None:
+    roost = stand_in().start()
+    assert roost.worker("a")["memory"] == "size unknown" and "size unknown" in roost.cli("status").stdout
+    # Its memory is looked at once a second.
+    until_sync(lambda: time.time() - roost.worker("a")["ready_at"] > 3)
+    assert roost.stop() == 0
+    roost.start()
+    assert roost.worker("a")["memory"].endswith("GiB promised (measured peak)")

@@ -22,6 +22,7 @@ from roost.config.watch import FileWatch
 from roost.daemon.listen import BACKLOG
 from roost.daemon.live_settings import LiveSettings
 from roost.daemon.names import Names, node_name
+from roost.daemon.peaks import PeakKeeper
 from roost.daemon.residents import Residents
 from roost.daemon.status import Sources, build_status, role_report
 from roost.daemon_types import Announcer, UpOptions
@@ -39,6 +40,7 @@ from roost.registry.watch import RegistryWatcher
 from roost.registry.write import is_role_name, set_role
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
+from roost.store.peaks import PeakStore
 from roost.workers.orders import World, start_order
 from roost.workers.supervisor import Supervisor
 
@@ -80,6 +82,7 @@ class Daemon:
     ) -> None:
         self._paths, self._settings, self._keys, self._host, self._catalog = paths, settings, keys, host, catalog
         self._node, self._memory = node_name(), this_memory()
+        self._peaks = PeakKeeper(PeakStore(paths.database))
         self._engines = build_engines(paths, environ, catalog)
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
         self.names = Names(lambda: self._registry.state)
@@ -127,6 +130,7 @@ class Daemon:
     async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._address = listener.getsockname()[:2]
         self._activity = ActivityStore(self._paths.database)
+        await asyncio.to_thread(self._peaks.fill)
         runners = await self._open_doors(listener, tls)
         try:
             async with asyncio.TaskGroup() as group:
@@ -134,6 +138,7 @@ class Daemon:
                 group.create_task(self.pool.run(started), name="pool")
                 await started.wait()
                 helpers = [
+                    group.create_task(self._peaks.run(), name="peaks"),
                     group.create_task(self._activity.run(), name="activity"),
                     group.create_task(self._registry.run(), name="registry"),
                     group.create_task(self._watch_files(), name="files"),
@@ -187,6 +192,7 @@ class Daemon:
         return World(
             host=self._host,
             memory=self._memory,
+            peaks=self._peaks.book,
             catalog=self._catalog,
             paths=self._paths,
             settings=self._settings.settings,
@@ -270,7 +276,7 @@ class Daemon:
             (self._settings.problem, "error", "roost config check"),
             (self._keys.problem(), "error", "roost keys list"),
             (self._keys.shut_out(), "warning", "roost keys add NAME"),
-            (activity.problem(), "warning", "roost doctor"),
+            (activity.problem() or self._peaks.notice(), "warning", "roost doctor"),
             (self.residents.problem, "error", self.residents.mend),
             (_pending_text(self._settings.pending), "warning", "roost down && roost up"),
         )

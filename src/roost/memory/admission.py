@@ -192,7 +192,11 @@ def _reason(asked: LoadShape, need: Need, short: NoRoom, fit: Fit, without_cache
 def _shortage(need: Need, short: NoRoom) -> str:
     where = "" if short.device == HOST else f" on {short.device}"
     margin_bytes = need.host.margin_bytes + need.gpu.margin_bytes
-    margin = f", of it {_gib(margin_bytes)} margin on a {need.basis.value}" if margin_bytes else ""
+    margin = (
+        f", of it {_gib(margin_bytes)} margin on a {need.basis.value}"
+        if margin_bytes
+        else f" by its {need.basis.value}"
+    )
     return (
         f"needs {_gib(short.needed_bytes)}{where}{margin}, {_gib(short.free_bytes)} can be had now; "
         f"what binds is {short.binding}"

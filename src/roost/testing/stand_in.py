@@ -28,6 +28,7 @@ from roost.errors import BadConfiguration
 from roost.host.memory_types import MemorySensor
 from roost.host.this import this_host, this_memory
 from roost.workers.orders import World
+from roost.workers.peaks import PeakBook
 
 SURFACES = frozenset({"chat", "completions", "embeddings", "rerank"})
 
@@ -115,6 +116,7 @@ def stand_in_world(
     auxiliary: Iterable[str] = (),
     home: str | None = None,
     memory: MemorySensor | None = None,
+    peaks: PeakBook | None = None,
 ) -> World:
     """A pool's world below `folder`, in which every model is served by the stand-in."""
     names = tuple(model_ids)
@@ -125,6 +127,7 @@ def stand_in_world(
     return World(
         host=this_host(),
         memory=memory or this_memory(),
+        peaks=peaks or PeakBook(),
         catalog=FixedCatalog({name: declared_spec(name) for name in names}),
         paths=paths,
         settings=settings,

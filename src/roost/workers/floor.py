@@ -13,6 +13,7 @@ import structlog
 
 from roost.config.settings import Settings
 from roost.errors import InsufficientMemory, NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
+from roost.host.memory_types import SensorFailed
 from roost.memory import ledger
 from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
@@ -33,6 +34,8 @@ _BOOKED = {Event.VERIFIED: ledger.Event.READY, Event.DRAIN: ledger.Event.DRAIN}
 LOOK_AGAIN_S = 1.0
 #: So long it is known that a model would fit once others had gone.
 APPRAISAL_HOLDS_S = 10.0
+#: How often the workers' memory is looked at.
+MEMORY_PERIOD_S = 1.0
 
 
 class Floor:
@@ -46,7 +49,7 @@ class Floor:
         self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._gate = Gate(world.memory, world.host, lambda: world.settings().memory)
+        self._gate = Gate(world.memory, world.host, lambda: world.settings().memory, world.peaks)
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
@@ -214,6 +217,16 @@ class Floor:
         answer_wanted(station, None)
         self._world.on_ready(station.model_id)
 
+    async def _watch_memory(self) -> None:
+        """Until cancelled: looks at what the workers take, while there are any."""
+        while True:
+            await asyncio.sleep(MEMORY_PERIOD_S)
+            if self._gate.book.entries:
+                try:
+                    await self._gate.sample()
+                except SensorFailed as error:
+                    log.warning("memory cannot be read", reason=str(error))
+
     # One start, and its end.
 
     def _spawn(self, station: Station) -> None:
@@ -260,7 +273,8 @@ class Floor:
                 await run.main()
             return run
         finally:
-            await self._gate.ended(start)
+            ended = station.run
+            await self._gate.ended(start, clean=ended is not None and ended.ended_as_asked and ended.failure is None)
 
     def _run_ended(self, station: Station, run: WorkerRun) -> None:
         if run.failure is not None:

@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
 from roost.config.settings import MemorySettings
 from roost.engines.types import Available, Engine
 from roost.errors import InsufficientMemory
-from roost.host.memory_types import Gpu, GpuKind, HostMemory, MemorySensor, SensorFailed, UnreadableGpu
+from roost.host.memory_types import Gpu, MemorySensor, SensorFailed, UnreadableGpu
 from roost.host.types import Host
-from roost.memory import dry_run, ledger
-from roost.memory.admission import RETRY_AFTER_S, Admit, AdmitAlone, Clamp, Refuse, Verdict
-from roost.memory.budget import GIB, HOST
+from roost.memory import ledger
+from roost.memory.admission import RETRY_AFTER_S, AdmitAlone, Refuse
+from roost.memory.budget import HOST
 from roost.memory.decision import decide, worth_asking
-from roost.memory.devices import visible
 from roost.memory.dry_run import DryRunFailed
-from roost.memory.learned import key_of
+from roost.memory.learned import Run
 from roost.memory.ledger import Entry, Ledger
-from roost.memory.needs import Need
-from roost.memory.placement import placed
-from roost.memory.plan import Held, Machine, Question, machine_of
+from roost.memory.plan import Held, machine_of
 from roost.memory.release import Release, Sight, judge
-from roost.memory.sizing import Sizer
-from roost.memory.types import DryRun, LoadShape, TellsMemory
+from roost.memory.types import DryRun, LoadShape
+from roost.workers.allowed import (
+    Admission,
+    Reading,
+    Seen,
+    View,
+    admission_of,
+    ask_engine,
+    gpu_free,
+    peak_key,
+    promise_of,
+    question_of,
+)
 from roost.workers.peaks import PeakBook
 from roost.workers.start import StartOrder
 
@@ -38,38 +46,8 @@ log = structlog.get_logger(__name__)
 
 #: Accounts of engines that are remembered; each is of one way of starting.
 _ACCOUNTS_KEPT = 64
-#: How long an engine may take over its account before formulas are all there is.
-ACCOUNT_TIMEOUT_S = 20.0
 #: How often memory that should come back is looked at.
 RELEASE_LOOK_S = 0.1
-_MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Reading:
-    """This machine and the workers on it, at one moment."""
-
-    memory: HostMemory
-    gpus: tuple[Gpu | UnreadableGpu, ...]
-    cpu: tuple[str, frozenset[str]]
-    #: Of the engine in question; "": unknown.
-    engine_version: str = ""
-    #: Bytes by start and device, as far as its processes have them now.
-    own: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Admission:
-    """What one start was allowed."""
-
-    #: With the sizes that fit, where these are not those that were asked.
-    order: StartOrder
-    #: None: nobody knows its size.
-    promised_bytes: int | None
-    #: For people.
-    note: str
-    #: Names its way of starting, for the peak that it will show.
-    peak_key: str
 
 
 @dataclass
@@ -87,15 +65,19 @@ class Gate:
     _pids: dict[str, Callable[[], int | None]] = field(default_factory=dict)
     #: Bytes free on its GPUs while a start was resident.
     _gpu_free: dict[str, int] = field(default_factory=dict)
+    #: What the running starts were seen to take, and the names of their ways of starting.
+    _peaks: dict[str, Seen] = field(default_factory=dict)
+    _keys: dict[str, str] = field(default_factory=dict)
     _accounts: dict[str, DryRun | DryRunFailed] = field(default_factory=dict)
 
     async def admit(self, start: str, order: StartOrder, effective: str) -> Admission:
         """Reserves memory for a start. Raises InsufficientMemory, with the numbers and what would fit."""
         view = await self._verdict(order, effective, frozenset())
-        self.book = self.book.reserve(Entry(start, order.spec.id, _promise(view.verdict)))
+        self.book = self.book.reserve(Entry(start, order.spec.id, promise_of(view.verdict)))
         if isinstance(view.verdict, AdmitAlone):
             self._unsized.add(start)
-        admission = _admission(order, view)
+        admission = admission_of(order, view)
+        self._keys[start] = admission.peak_key
         log.info(
             "memory promised", model=order.spec.id, start=start, bytes=admission.promised_bytes, why=admission.note
         )
@@ -114,11 +96,13 @@ class Gate:
     def post(self, start: str, event: ledger.Event) -> None:
         self.book = self.book.post(start, event)
 
-    async def ended(self, start: str) -> None:
-        """Nothing of it runs any more: returns once its memory was seen to have come back, or will not."""
+    async def ended(self, start: str, *, clean: bool) -> None:
+        """Nothing of it runs any more: returns once its memory was seen to have come back, or will not. `clean`: it
+        went as it was asked to."""
         if start not in self.book.entries:
             return
         self._pids.pop(start, None)
+        self._learn(start, clean=clean)
         if self.book.entries[start].state is ledger.State.RESERVED:
             self.book = self.book.post(start, ledger.Event.GIVEN_UP)
         else:
@@ -126,9 +110,49 @@ class Gate:
             await self._released(start)
         self._unsized.discard(start)
 
+    async def sample(self) -> None:
+        """Looks at every running start. The kernel keeps their peaks, so that looking rarely is enough. Raises
+        SensorFailed."""
+        pids = {start: number for start, pid in self._pids.items() if (number := pid()) is not None}
+        seen, free = await asyncio.to_thread(self._sampled, pids)
+        for start, now in seen.items():
+            if start in self._pids:
+                self._peaks[start] = now.after(self._peaks.get(start))
+        self._gpu_free.update({start: size for start, size in free.items() if start in self._pids})
+
+    def seen_bytes(self, start: str) -> int:
+        """The most on the host so far."""
+        seen = self._peaks.get(start)
+        return seen.peak_bytes if seen else 0
+
+    def _sampled(self, pids: Mapping[str, int]) -> tuple[dict[str, Seen], dict[str, int]]:
+        """Blocking. GPUs are asked only where a start has one."""
+        entries = self.book.entries
+        on_gpus = {
+            start: devices
+            for start in pids
+            if start in entries and (devices := [name for name in entries[start].bytes_by_device if name != HOST])
+        }
+        gpus = self.sensor.gpus() if on_gpus else ()
+        free = {start: gpu_free(gpus, devices) for start, devices in on_gpus.items()}
+        return {start: self._seen(pid, gpus) for start, pid in pids.items()}, free
+
+    def _seen(self, pid: int, gpus: Iterable[Gpu | UnreadableGpu]) -> Seen:
+        tree = self.host.tree(pid)
+        found = [process for one in tree if (process := self.sensor.process(one))]
+        on_gpus = sum(gpu.processes.get(one, 0) for gpu in gpus if isinstance(gpu, Gpu) for one in tree)
+        private = sum(process.private_bytes for process in found)
+        return Seen(private, sum(process.peak_bytes for process in found), on_gpus)
+
+    def _learn(self, start: str, *, clean: bool) -> None:
+        seen, key = self._peaks.pop(start, None), self._keys.pop(start, None)
+        if seen and seen.peak_bytes and key:
+            run = Run(seen.peak_bytes, seen.gpu_bytes, clean=clean)
+            self.peaks.add(key, self.book.entries[start].model_id, run)
+
     # The verdict.
 
-    async def _verdict(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> _View:
+    async def _verdict(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> View:
         """Never a refusal: that is raised. From the last reading to its return nothing else runs."""
         model_id = order.spec.id
         if self.closed is not None:
@@ -138,7 +162,7 @@ class Gate:
         told = self._accounts.get(effective)
         view = await self._look(order, effective, leaving, told)
         if told is None and worth_asking(view.question, view.verdict):
-            told = await asyncio.to_thread(_ask, order)
+            told = await asyncio.to_thread(ask_engine, order)
             self._remember(effective, told)
             view = await self._look(order, effective, leaving, told)
         if isinstance(view.verdict, Refuse):
@@ -147,7 +171,7 @@ class Gate:
 
     async def _look(
         self, order: StartOrder, effective: str, leaving: frozenset[str], told: DryRun | DryRunFailed | None
-    ) -> _View:
+    ) -> View:
         pids = {start: pid() for start, pid in self._pids.items()}
         try:
             reading = await asyncio.to_thread(self._read, pids, order.engine)
@@ -159,13 +183,13 @@ class Gate:
             ) from error
         settings = self.settings()
         machine = machine_of(reading.memory, reading.gpus, reading.cpu, settings, self._held(reading, leaving))
-        question = _question(order, machine, None if isinstance(told, DryRunFailed) else told)
+        question = question_of(order, machine, None if isinstance(told, DryRunFailed) else told)
 
         def key(shape: LoadShape | None) -> str:
-            return _peak_key(order, reading, shape, effective)
+            return peak_key(order, reading, shape, effective)
 
         verdict = decide(question, machine, lambda shape: self.peaks.seen(key(shape)), allow_clamp=settings.allow_clamp)
-        return _View(verdict, question, machine, key)
+        return View(verdict, question, machine, key)
 
     def _read(self, pids: Mapping[str, int | None], engine: Engine) -> Reading:
         """Blocking. Raises SensorFailed."""
@@ -226,83 +250,3 @@ class Gate:
             free = 0
         size = sum(size for device, size in entry.bytes_by_device.items() if device != HOST)
         return judge(Sight(True, 0, 0, 0, 0, size, free_before, free), waited_s)
-
-
-@dataclass(frozen=True)
-class _View:
-    """One verdict and what it rests on."""
-
-    verdict: Verdict
-    question: Question
-    machine: Machine
-    peak_key: Callable[[LoadShape | None], str]
-
-
-def gpu_free(gpus: Iterable[Gpu | UnreadableGpu], devices: Iterable[str]) -> int:
-    """Bytes free on these devices together."""
-    wanted = frozenset(devices)
-    return sum(gpu.free_bytes for gpu in gpus if isinstance(gpu, Gpu) and gpu.uuid in wanted)
-
-
-def _peak_key(order: StartOrder, reading: Reading, shape: LoadShape | None, effective: str) -> str:
-    """Of a start without a shape all that is known is its command."""
-    if shape is None:
-        return f"command {effective}"
-    return key_of(order.spec.fingerprint, reading.engine_version, shape, reading.cpu[0])
-
-
-def _question(order: StartOrder, machine: Machine, told: DryRun | None) -> Question:
-    engine = order.engine
-    if not isinstance(engine, TellsMemory):
-        return Question(order.spec, engine.name, None, order.model.memory_gb)
-    shape = placed(engine.load_shape(order.spec, order.knobs), machine.gpu_memory)
-    return Question(
-        order.spec, engine.name, Sizer(order.spec, shape, machine.repacked_types, told), order.model.memory_gb
-    )
-
-
-def _ask(order: StartOrder) -> DryRun | DryRunFailed:
-    """Blocking, for a second or more."""
-    engine = order.engine
-    assert isinstance(engine, TellsMemory)
-    return dry_run.ask(lambda home: engine.dry_run(order.spec, order.knobs, order.model, home), ACCOUNT_TIMEOUT_S)
-
-
-def _promise(verdict: Verdict) -> dict[str, int]:
-    return dict(verdict.devices.bytes_by_device) if isinstance(verdict, Admit | Clamp) else {}
-
-
-def _admission(order: StartOrder, view: _View) -> Admission:
-    sizer = view.question.sizer
-    match view.verdict:
-        case Admit(need, devices):
-            shown = _on_devices(order, devices.gpus, view.machine)
-            key = view.peak_key(sizer.shape if sizer else None)
-            return Admission(shown, need.total_bytes, _promised(need), key)
-        case Clamp(shape, need, devices):
-            shown = _on_devices(_clamped(order, shape), devices.gpus, view.machine)
-            note = f"{_promised(need)}, cut to a context of {shape.context:,} and {shape.sequences} at once"
-            return Admission(shown, need.total_bytes, note, view.peak_key(shape))
-        case _:
-            return Admission(order, None, "size unknown", view.peak_key(None))
-
-
-def _promised(need: Need) -> str:
-    return f"{need.total_bytes / GIB:.1f} GiB promised ({need.basis.value})"
-
-
-def _clamped(order: StartOrder, shape: LoadShape) -> StartOrder:
-    sizes = {
-        "context": shape.context,
-        "max_sequences": shape.sequences,
-        "prefix_cache_mb": min(order.knobs.prefix_cache_mb, shape.cache_bytes // _MIB),
-    }
-    return replace(order, knobs=order.knobs.model_copy(update=sizes))
-
-
-def _on_devices(order: StartOrder, gpus: tuple[str, ...], machine: Machine) -> StartOrder:
-    """Shows the worker its GPUs alone, where there are others; what the settings say of that holds before."""
-    if sum(gpu.kind is GpuKind.OWN for gpu in machine.gpus) < 2:
-        return order
-    env = {**visible(gpus, machine.gpus), **order.knobs.env}
-    return replace(order, knobs=order.knobs.model_copy(update={"env": env}))

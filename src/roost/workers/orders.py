@@ -18,6 +18,7 @@ from roost.errors import ModelNotFound, ModelUnavailable
 from roost.host.memory_types import MemorySensor
 from roost.host.types import Host
 from roost.workers.logs_path import worker_log_name
+from roost.workers.peaks import PeakBook
 from roost.workers.residency import Rules
 from roost.workers.saved_cache import SavedPlace
 from roost.workers.saved_files import Allowance
@@ -42,6 +43,8 @@ class World:
     is_home: Callable[[str], bool]
     #: Told each time a worker has proven itself.
     on_ready: Callable[[str], None] = field(default=lambda model_id: None)
+    #: What starts were seen to take.
+    peaks: PeakBook = field(default_factory=PeakBook)
     #: 0 to 1, for the jitter of back-offs.
     random: Callable[[], float] = field(default=random.random)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from roost.errors import RoostError
+from roost.workers.allowed import Admission
 from roost.workers.envelope import envelope_tokens
-from roost.workers.gate import Admission
 from roost.workers.lifecycle import COMING, State
 from roost.workers.residency import Kind, ModelView
 from roost.workers.run import WorkerRun

@@ -50,9 +50,11 @@ class Supervisor(Floor):
     async def run(self, started: asyncio.Event | None = None) -> None:
         """Holds every start in one task group until `close` has ended them."""
         async with asyncio.TaskGroup() as self._tasks:
+            watch = self._tasks.create_task(self._watch_memory(), name="memory")
             if started:
                 started.set()
             await self._closed.wait()
+            watch.cancel()
 
     # Requests.
 
@@ -284,6 +286,11 @@ class Supervisor(Floor):
     def promised_bytes(self) -> int:
         """Of the host's memory, to all workers together."""
         return self._gate.book.reserved_on(HOST)
+
+    def seen_bytes(self, model_id: str) -> int:
+        """The most that the running worker of a model was seen to take of the host's memory; 0: not seen yet."""
+        station = self._stations.get(model_id)
+        return self._gate.seen_bytes(station.start_id) if station else 0
 
     def log_path(self, worker: str) -> str | None:
         # A name from a request is looked for, never opened: it could be a path, or longer than a file name may be.

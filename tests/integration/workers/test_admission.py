@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from roost.errors import InsufficientMemory
+from roost.memory.learned import Learned
 from roost.testing.memory import GIB, ScriptedMemory
 from roost.testing.wait import until
+from roost.workers.peaks import PeakBook
 from roost.workers.types import WorkerView
 from tests.integration.workers.conftest import Bench, MakeBench
 
@@ -129,3 +131,28 @@ async def test_a_machine_that_does_not_tell_its_memory_loads_nothing(make_bench:
             await bench.ready("a")
         memory.failure = None
         await bench.pool.load("a")
+
+
+async def test_what_a_worker_of_unknown_size_took_is_promised_to_its_next_start(make_bench: MakeBench) -> None:
+    kept: list[tuple[str, str, Learned]] = []
+    book = PeakBook(keep=lambda *change: kept.append(change))
+    async with make_bench(memory=ScriptedMemory(), peaks=book) as bench:
+        await bench.pool.load("a")
+        assert view_of(bench, "a").promised_bytes is None
+        await until(lambda: bench.pool.seen_bytes("a") > 0)
+        await bench.pool.unload("a")
+        ((_, model_id, learned),) = kept
+        assert model_id == "a" and learned.peak is not None and 10 * 2**20 < learned.peak.host_bytes < GIB
+        await bench.pool.load("a")
+        view = view_of(bench, "a")
+        assert view.memory is not None and view.memory.endswith("(measured peak)")
+        assert view.promised_bytes == learned.peak.host_bytes + round(learned.peak.host_bytes * 0.03)
+
+
+async def test_a_peak_above_its_declared_size_raises_the_next_promise(make_bench: MakeBench) -> None:
+    async with make_bench(settings=sized(a=0.01), memory=ScriptedMemory()) as bench:
+        await bench.pool.load("a")
+        assert promised(bench) == round(0.01 * GIB)
+        await until(lambda: bench.pool.seen_bytes("a") > 0)
+        await bench.pool.restart("a")
+        assert promised(bench) > round(0.01 * GIB)
