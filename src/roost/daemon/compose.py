@@ -277,6 +277,7 @@ class Daemon:
             (self._keys.problem(), "error", "roost keys list"),
             (self._keys.shut_out(), "warning", "roost keys add NAME"),
             (activity.problem() or self._peaks.notice(), "warning", "roost doctor"),
+            (self.pool.memory_problem(), "warning", "roost unload, or close other programs"),
             (self.residents.problem, "error", self.residents.mend),
             (_pending_text(self._settings.pending), "warning", "roost down && roost up"),
         )

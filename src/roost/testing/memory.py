@@ -17,6 +17,8 @@ class ScriptedMemory:
     reading: HostMemory = field(default_factory=lambda: HostMemory(64 * GIB, 60 * GIB, Swap(0)))
     #: Set: it cannot be read, and this says why.
     failure: str | None = None
+    #: How often it was asked for the machine's memory.
+    looks: int = 0
     gpu_list: tuple[Gpu | UnreadableGpu, ...] = ()
 
     def change(self, **changes: object) -> None:
@@ -24,6 +26,7 @@ class ScriptedMemory:
         self.reading = replace(self.reading, **changes)  # type: ignore[arg-type]
 
     def memory(self) -> HostMemory:
+        self.looks += 1
         if self.failure:
             raise SensorFailed(self.failure)
         return self.reading

@@ -13,7 +13,6 @@ import structlog
 
 from roost.config.settings import Settings
 from roost.errors import InsufficientMemory, NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
-from roost.host.memory_types import SensorFailed
 from roost.memory import ledger
 from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
@@ -34,8 +33,6 @@ _BOOKED = {Event.VERIFIED: ledger.Event.READY, Event.DRAIN: ledger.Event.DRAIN}
 LOOK_AGAIN_S = 1.0
 #: So long it is known that a model would fit once others had gone.
 APPRAISAL_HOLDS_S = 10.0
-#: How often the workers' memory is looked at.
-MEMORY_PERIOD_S = 1.0
 
 
 class Floor:
@@ -216,16 +213,6 @@ class Floor:
         station.last_failure = station.retry_at = None
         answer_wanted(station, None)
         self._world.on_ready(station.model_id)
-
-    async def _watch_memory(self) -> None:
-        """Until cancelled: looks at what the workers take, while there are any."""
-        while True:
-            await asyncio.sleep(MEMORY_PERIOD_S)
-            if self._gate.book.entries:
-                try:
-                    await self._gate.sample()
-                except SensorFailed as error:
-                    log.warning("memory cannot be read", reason=str(error))
 
     # One start, and its end.
 

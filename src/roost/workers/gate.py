@@ -68,6 +68,7 @@ class Gate:
     #: What the running starts were seen to take, and the names of their ways of starting.
     _peaks: dict[str, Seen] = field(default_factory=dict)
     _keys: dict[str, str] = field(default_factory=dict)
+    _tripped: dict[str, int] = field(default_factory=dict)
     _accounts: dict[str, DryRun | DryRunFailed] = field(default_factory=dict)
 
     async def admit(self, start: str, order: StartOrder, effective: str) -> Admission:
@@ -125,6 +126,23 @@ class Gate:
         seen = self._peaks.get(start)
         return seen.peak_bytes if seen else 0
 
+    def private_bytes(self, start: str) -> int:
+        """What it has of the host's memory for itself, as last seen."""
+        seen = self._peaks.get(start)
+        return seen.private_bytes if seen else 0
+
+    def offenders(self, limit_bytes: int) -> tuple[str, ...]:
+        """Those that have more than they were promised, while all together have more than they may."""
+        taken = {start: seen.private_bytes for start, seen in self._peaks.items() if start in self.book.entries}
+        if sum(taken.values()) <= limit_bytes:
+            return ()
+        entries = self.book.entries
+        return tuple(start for start, size in taken.items() if size > entries[start].bytes_by_device.get(HOST, 0))
+
+    def tripped(self, start: str, size_bytes: int) -> None:
+        """It is ended for what it took: it needs at least so much."""
+        self._tripped[start] = size_bytes
+
     def _sampled(self, pids: Mapping[str, int]) -> tuple[dict[str, Seen], dict[str, int]]:
         """Blocking. GPUs are asked only where a start has one."""
         entries = self.book.entries
@@ -146,8 +164,9 @@ class Gate:
 
     def _learn(self, start: str, *, clean: bool) -> None:
         seen, key = self._peaks.pop(start, None), self._keys.pop(start, None)
+        tripped = self._tripped.pop(start, None)
         if seen and seen.peak_bytes and key:
-            run = Run(seen.peak_bytes, seen.gpu_bytes, clean=clean)
+            run = Run(seen.peak_bytes, seen.gpu_bytes, clean=clean, killed_at_bytes=tripped)
             self.peaks.add(key, self.book.entries[start].model_id, run)
 
     # The verdict.

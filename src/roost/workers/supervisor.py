@@ -21,7 +21,7 @@ from roost.workers.answers import (
     queue_full,
     was_unloaded,
 )
-from roost.workers.floor import Floor
+from roost.workers.guard import Guarded
 from roost.workers.lifecycle import OCCUPYING, Event, State, allows
 from roost.workers.logs_path import worker_log_name
 from roost.workers.orders import World, effective_command, start_order
@@ -40,7 +40,7 @@ LOSS_SETTLES_S = 2.0
 CLOSE_GRACE_S = 4.0
 
 
-class Supervisor(Floor):
+class Supervisor(Guarded):
     """See `workers.types.Pool`. `run` must be running while anything is asked of it."""
 
     def __init__(self, world: World) -> None:
@@ -119,12 +119,13 @@ class Supervisor(Floor):
 
     async def retry(self, station: Station, place: Place, error: Exception) -> bool:
         """The upstream broke before its first byte: wait until it is known whether the worker died, then line up
-        again, first in line. False when the worker was killed for a wedge, or nothing can be started or reached."""
+        again, first in line. False when the worker was killed for a wedge or for memory, or nothing can be started or
+        reached."""
         run = place.run
         if run is None:
             return False
         await self.settled(place, error)
-        lost_for_good = run.wedged or run.unreachable or self._draining or place.left
+        lost_for_good = run.ended_for or run.unreachable or self._draining or place.left
         if lost_for_good or failed_start(station, self.now()) is not None:
             return False
         station.running.discard(place)
