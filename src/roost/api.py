@@ -65,6 +65,10 @@ class WorkerReport(Shape):
     place: int | None = None
     #: How long the oldest of the queued requests has waited; None: there is none.
     waits_s: float | None = None
+    #: What memory it was promised before it started, for people; None: it was not started.
+    memory: str | None = None
+    #: The same in bytes; None: nobody knows its size.
+    promised_bytes: int | None = None
 
 
 class SpareReport(Shape):

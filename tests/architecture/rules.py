@@ -47,7 +47,12 @@ IMPORTS: dict[str, Rule] = {
         because="what a name means does not depend on what is running; its file is handled as the settings' is",
     ),
     "memory": rule("host", "catalog", because="it decides over numbers that callers hand in"),
-    "engines": rule("host", "catalog", because="it describes a start; starting, stopping and choosing is workers'"),
+    "engines": rule(
+        "host",
+        "catalog",
+        "memory.types",
+        because="it describes a start and its sizes; starting, stopping and choosing is workers', deciding is memory's",
+    ),
     "workers": rule(
         "host",
         "catalog",

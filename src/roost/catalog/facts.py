@@ -66,6 +66,8 @@ class Facts:
     capabilities: tuple[str, ...] = ()
     #: Fields of `spec.AttentionShape`.
     attention: dict[str, Any] = field(default_factory=dict)
+    #: Fields of `spec.WeightsShape`.
+    weights: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     #: Width of what a projector hands to its model; it must equal the model's embedding length.

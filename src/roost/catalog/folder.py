@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from roost.catalog.facts import ADAPTER, MODEL, Facts, FileFacts, TemplateFacts, active_parameters, bits_per_weight
-from roost.catalog.folder_config import FolderConfig, refuse_code
+from roost.catalog.folder_config import TEXT_CONFIGS, FolderConfig, refuse_code
 from roost.catalog.folder_size import measure
 from roost.catalog.reading import open_regular, read_exactly
 from roost.catalog.refusal import ModelRefused, Truncated
@@ -18,6 +18,7 @@ from roost.catalog.safetensors import SafetensorsHeader, StoredTensor, parse_obj
 from roost.catalog.samples import identity_sha256
 from roost.catalog.template import read_template
 from roost.catalog.tokens import longest_in_tokenizer_json
+from roost.catalog.weights_shape import folder_weights
 
 #: Loading one of these runs code.
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill"})
@@ -28,7 +29,10 @@ _INDEX_LIMIT_BYTES = 64 * 2**20
 _TOKENIZER_LIMIT_BYTES = 96 * 2**20
 _ENTRIES_LIMIT = 10_000
 _SHARDS_LIMIT = 1_000
+_METADATA_WHOLE_CHARACTERS = 16 * 1024
 _METADATA_TEXT_LIMIT = 4096
+_METADATA_KEYS_LIMIT = 512
+_METADATA_LIST_LIMIT = 512
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt")
 
 
@@ -76,7 +80,9 @@ def _model(path: Path, names: list[str]) -> Facts:
     config = FolderConfig(config_file.content)
     shards = [_read_shard(path / name, "weights") for name in _weight_names(path, names)]
     tokenizer, template, small_files = _texts(path, names)
-    size = measure(_tensors(shards), config.quantization())
+    tensors = _tensors(shards)
+    size = measure(tensors, config.quantization())
+    attention = config.attention()
     return Facts(
         kind=MODEL,
         format="safetensors",
@@ -94,7 +100,8 @@ def _model(path: Path, names: list[str]) -> Facts:
         longest_token_bytes=longest_in_tokenizer_json(tokenizer),
         template=template,
         capabilities=config.capabilities(template, pools="modules.json" in names),
-        attention=config.attention(),
+        attention=attention,
+        weights=folder_weights(tensors, attention["layers"], config.experts, config.experts_used),
         metadata=_metadata(config_file.content),
     )
 
@@ -208,14 +215,26 @@ def _read_json(path: Path, role: str, limit_bytes: int) -> Document:
 
 
 def _metadata(config: dict[str, Any]) -> dict[str, Any]:
-    """config.json itself when it is short, else its plain numbers and short texts."""
-    if len(json.dumps(config)) <= 16 * 1024:
+    """config.json itself when it is short, else its numbers, short texts and short lists, also those of the text
+    model in a multimodal config: the KV cache's shape is among them, per-layer quantization tables are not."""
+    if len(json.dumps(config)) <= _METADATA_WHOLE_CHARACTERS:
         return config
-    return {key: value for key, value in config.items() if isinstance(value, int | str | bool) and _fits(value)}
+    nested = {key: _plain_values(config[key]) for key in TEXT_CONFIGS if isinstance(config.get(key), dict)}
+    return _plain_values(config) | nested
 
 
-def _fits(value: int | str | bool) -> bool:
-    return not isinstance(value, str) or len(value) <= _METADATA_TEXT_LIMIT
+def _plain_values(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in list(config.items())[:_METADATA_KEYS_LIMIT] if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= _METADATA_LIST_LIMIT and all(map(_is_plain_item, value))
+    return _is_plain_item(value)
+
+
+def _is_plain_item(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _METADATA_TEXT_LIMIT)
 
 
 def _short_text(value: Any) -> str | None:

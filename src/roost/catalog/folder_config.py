@@ -15,6 +15,8 @@ _RECURRENT_LAYERS = frozenset({"linear_attention", "mamba", "mamba2", "recurrent
 _RECURRENT_KEYS = ("mamba_d_state", "ssm_state_size", "state_size", "linear_num_value_heads", "hybrid_override_pattern")
 _VISION_KEYS = ("vision_config", "vision_tower", "mm_vision_tower", "visual")
 _LAYERS_LIMIT = 10_000
+#: Where a multimodal config keeps its text model.
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 
 
 def refuse_code(config: dict[str, Any], where: str) -> None:
@@ -32,7 +34,7 @@ class FolderConfig:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.top = config
-        nested = config.get("text_config") or config.get("llm_config") or config.get("language_config")
+        nested = next((config[key] for key in TEXT_CONFIGS if config.get(key)), None)
         self.text: dict[str, Any] = {**config, **nested} if isinstance(nested, dict) else config
 
     @property

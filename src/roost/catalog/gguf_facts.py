@@ -25,6 +25,7 @@ from roost.catalog.refusal import ModelRefused, Truncated
 from roost.catalog.samples import identity_sha256
 from roost.catalog.template import read_template
 from roost.catalog.tokens import longest_in_gguf
+from roost.catalog.weights_shape import gguf_weights
 
 #: Encoders that embed even when the header names no pooling.
 EMBEDDING_ARCHITECTURES = frozenset(
@@ -125,6 +126,7 @@ def _facts(path: Path, headers: Sequence[GgufHeader], files: Sequence[FileFacts]
         template=template,
         capabilities=_capabilities(first, bool(template.text)) if kind == MODEL else (),
         attention=_attention(first),
+        weights=gguf_weights(first, headers),
         metadata=_metadata(first),
         warnings=_warnings(headers),
         projection_length=first.integer("clip.vision.projection_dim") if kind == PROJECTOR else None,

@@ -17,7 +17,7 @@ from roost.catalog.refusal import ModelRefused
 
 TIMEOUT_S = 30.0
 #: Counts in every stamp: a roost that reads more from a header reads it again.
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 #: A template of 1 MiB, bounded metadata and the files of a split model stay far below.
 _ANSWER_LIMIT_BYTES = 16 * 2**20
 

@@ -61,6 +61,27 @@ class AttentionShape(Value):
     hybrid: bool = False
 
 
+class WeightsShape(Value):
+    """Parts of the weights that load differently from the rest, in bytes; 0 where there are none."""
+
+    #: The token embeddings. `tied`: there is no output matrix of its own, they serve for both.
+    embedding_bytes: int = 0
+    tied: bool = False
+    #: Inside experts: of `experts` only `experts_used` work on a token.
+    expert_bytes: int = 0
+    experts: int | None = None
+    experts_used: int | None = None
+    #: GGUF: bytes of the layers' and the output's matrices by tensor type; a CPU may keep some in an order of its own.
+    matrices_bytes: dict[str, int] = Field(default_factory=dict)
+    #: Folders: towers for images and sound; what text engines drop while loading (multi-token heads).
+    tower_bytes: int = 0
+    unloaded_bytes: int = 0
+    #: Folders: the experts of one layer when they are stored one by one; they are stacked at load.
+    largest_stack_bytes: int = 0
+    #: Folders: element type of the unquantized tensors, in which activations are computed: f32, f16 or bf16.
+    dtype: str | None = None
+
+
 class SourceKind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
@@ -113,6 +134,7 @@ class ModelSpec(Value):
     reasoning_markers: tuple[str, ...] = ()
     capabilities: frozenset[Capability] = frozenset()
     attention: AttentionShape = AttentionShape()
+    weights: WeightsShape = WeightsShape()
     #: `base+adapter` models: the base's id and the adapter's file.
     base_id: str | None = None
     adapter: Path | None = None

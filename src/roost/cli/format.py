@@ -20,6 +20,11 @@ def size(size_bytes: int | None) -> str:
     return f"{size_bytes / 1000:.0f} kB"
 
 
+def gib(size_bytes: int) -> str:
+    """Binary units, as memory is sold: `188 MiB`, `19.2 GiB`."""
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.0f} MiB"
+
+
 def duration(seconds: float) -> str:
     """The two largest units: `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     whole = max(0, int(seconds))

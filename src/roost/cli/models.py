@@ -65,22 +65,39 @@ def models_add(
     note(f"  next: roost use coding {spec.id}")
 
 
-def models_list(as_json: JsonOption = False) -> None:
+def models_list(
+    as_json: JsonOption = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Say of each what it needs and when it fits, by formula.")] = False,
+) -> None:
     """List every model that roost can serve here: added, fetched, or found in other programs' stores.
 
     \b
     Examples:
       roost models list
+      roost models list --fit
       roost models list --json | jq -r '.[].id'
     """
     place = here()
-    found = list(_catalog(place).all())
-    if as_json:
+    catalog = _catalog(place)
+    found = list(catalog.all())
+    if fit and found:
+        _list_fits(place, catalog, found, as_json)
+    elif as_json:
         say_json(found)
     elif found:
         say_all(models_text.table(found, read_registry(place).registry.roles))
     else:
         note('no model is here yet; "roost up" fetches a small one, "roost models add" any other')
+
+
+def _list_fits(place: Here, catalog: Catalog, found: list[ModelSpec | UnavailableModel], as_json: bool) -> None:
+    from roost.cli.fits import fit_rows, fit_table
+
+    rows = fit_rows(place, load_settings(place).settings, catalog, found)
+    if as_json:
+        say_json([asdict(row) for row in rows])
+    else:
+        say_all(fit_table(rows))
 
 
 def models_discover(as_json: JsonOption = False) -> None:
@@ -111,18 +128,27 @@ def is_others(model: ModelSpec | UnavailableModel, own: Collection[str], fetched
 
 
 def models_show(model: IdArgument, as_json: JsonOption = False) -> None:
-    """Show what the headers of one model say, and its files.
+    """Show what the headers of one model say, its files, and what it takes of this machine's memory.
 
     \b
     Example:
       roost models show SmolLM2-135M-Instruct-Q4_1
     """
     place = here()
-    found = find_model(model, _catalog(place).all())
+    catalog = _catalog(place)
+    found = find_model(model, catalog.all())
     if as_json:
         say_json(found)
         return
     say_all(models_text.details(reachable(found), _roles_of(place, found.id)))
+    say_all(_memory_lines(place, catalog, reachable(found)))
+
+
+def _memory_lines(place: Here, catalog: Catalog, spec: ModelSpec) -> list[str]:
+    """By formula: `roost plan` asks the engine."""
+    from roost.cli.fits import memory_lines
+
+    return memory_lines(place, load_settings(place).settings, catalog, spec)
 
 
 def models_rm(

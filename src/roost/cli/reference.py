@@ -19,8 +19,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration, 130 interrupt
 everything else to standard error. `NO_COLOR` switches colour off. `roost --install-completion` sets up completion
 of commands and flags in your shell. `ROOST_TRACEBACK=1` shows where an unforeseen error happened.
 
-`up`, `use`, `import`, `models`, `config`, `engines`, `doctor`, `keys` and the daemon's own `logs` work without a
-running roost; the others talk to it over the control socket in the state folder, which needs no key.
+`up`, `use`, `import`, `models`, `plan`, `config`, `engines`, `doctor`, `keys` and the daemon's own `logs` work without
+a running roost; the others talk to it over the control socket in the state folder, which needs no key.
 """
 #: Bookkeeping of the shell, not of roost.
 LEFT_OUT = ("--help", "--install-completion", "--show-completion")

@@ -132,9 +132,10 @@ def _waiting(worker: WorkerReport) -> str:
 
 def _memory(worker: WorkerReport) -> str:
     """What it takes against what its weights were expected to take."""
+    promise = f", {worker.memory}" if worker.memory else ""
     if worker.resident_bytes is None:
-        return f"memory unknown, weights {people.size(worker.estimate_bytes)}"
-    return f"{people.size(worker.resident_bytes)} resident, estimate {people.size(worker.estimate_bytes)}"
+        return f"memory unknown, weights {people.size(worker.estimate_bytes)}{promise}"
+    return f"{people.size(worker.resident_bytes)} resident, estimate {people.size(worker.estimate_bytes)}{promise}"
 
 
 def _lifetime(worker: WorkerReport, now: float) -> str:

@@ -36,6 +36,13 @@ class Knobs(Section):
     prefix_cache_mb: int = Field(
         512, ge=0, description="Memory reserved for cached prefixes: small and fixed, engines' defaults grow unbounded."
     )
+    checkpoints: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="States kept for each running request to go back to, for models with sliding windows or recurrent "
+        "layers, whose caches cannot be cut (llama.cpp); unset: its own 32. Each is as large as the whole state.",
+    )
     resume: bool = Field(
         True,
         description="Keep the caches of this model's conversations on disk while it is not loaded (llama.cpp, "

@@ -152,6 +152,35 @@ class ResumeSettings(Section):
     )
 
 
+class MemorySettings(Section):
+    """How much of this machine's memory models may take: one number, the rest is derived from it and from what is free
+    now. Sizes in GB are of 2**30 bytes, as memory is sold. Every start is admitted by these, and `roost plan` and
+    `roost models list --fit` say beforehand what would be."""
+
+    max_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Most that all models together may take of the host's memory; unset: all but the reserve. "
+        "GPUs with memory of their own are used up to what is free on them.",
+    )
+    desktop_reserve_gb: float | None = Field(
+        None,
+        ge=0,
+        description="Left to everything else on this machine; unset: a quarter of its memory, at least 2, at most 16. "
+        "Without effect once max_gb is set.",
+    )
+    night_max_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Most that models may take while nobody works here, as batches do; unset: all but a small floor.",
+    )
+    allow_clamp: bool = Field(
+        False,
+        description="Start a model that does not fit with fewer sequences or a shorter context, and say so; off: it is "
+        "refused with the largest sizes that would fit.",
+    )
+
+
 class LogSettings(Section):
     """What is written down, and how much of it."""
 
@@ -215,6 +244,12 @@ class ModelSettings(Section):
     external: ExternalWorker | None = Field(None, description="Serve it by a running server; engine `external`.")
     context_length: int | None = Field(None, description="Declared window of a command or external model.")
     capabilities: tuple[str, ...] = Field(("chat", "completion"), description="Of a command or external model.")
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Memory that it takes, in GB of 2**30 bytes, where roost cannot tell: an architecture that it does "
+        "not know, a command or external model.",
+    )
     draft_only: bool = Field(False, description="Not listed: only used by other models.")
 
 
@@ -270,6 +305,7 @@ class Settings(Section):
     load: LoadSettings = LoadSettings()
     catalog: CatalogSettings = CatalogSettings()
     resume: ResumeSettings = ResumeSettings()
+    memory: MemorySettings = MemorySettings()
     log: LogSettings = LogSettings()
     drain_s: Annotated[float, Field(ge=0, description="Longest drain at stop, restart and unload.")] = 30.0
     engine: Knobs = Knobs()

@@ -22,6 +22,7 @@ from roost.config.watch import FileWatch
 from roost.daemon.listen import BACKLOG
 from roost.daemon.live_settings import LiveSettings
 from roost.daemon.names import Names, node_name
+from roost.daemon.peaks import PeakKeeper
 from roost.daemon.residents import Residents
 from roost.daemon.status import Sources, build_status, role_report
 from roost.daemon_types import Announcer, UpOptions
@@ -32,12 +33,14 @@ from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.protocol import GatewayRunner, runner_options
 from roost.gateway.state import GATEWAY
+from roost.host.this import this_memory
 from roost.host.types import Host
 from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, RegistryState
 from roost.registry.watch import RegistryWatcher
 from roost.registry.write import is_role_name, set_role
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
+from roost.store.peaks import PeakStore
 from roost.workers.orders import World, start_order
 from roost.workers.supervisor import Supervisor
 
@@ -78,7 +81,8 @@ class Daemon:
         announce: Announcer,
     ) -> None:
         self._paths, self._settings, self._keys, self._host, self._catalog = paths, settings, keys, host, catalog
-        self._node = node_name()
+        self._node, self._memory = node_name(), this_memory()
+        self._peaks = PeakKeeper(PeakStore(paths.database))
         self._engines = build_engines(paths, environ, catalog)
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
         self.names = Names(lambda: self._registry.state)
@@ -126,6 +130,7 @@ class Daemon:
     async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._address = listener.getsockname()[:2]
         self._activity = ActivityStore(self._paths.database)
+        await asyncio.to_thread(self._peaks.fill)
         runners = await self._open_doors(listener, tls)
         try:
             async with asyncio.TaskGroup() as group:
@@ -133,6 +138,7 @@ class Daemon:
                 group.create_task(self.pool.run(started), name="pool")
                 await started.wait()
                 helpers = [
+                    group.create_task(self._peaks.run(), name="peaks"),
                     group.create_task(self._activity.run(), name="activity"),
                     group.create_task(self._registry.run(), name="registry"),
                     group.create_task(self._watch_files(), name="files"),
@@ -185,6 +191,8 @@ class Daemon:
     def _world(self) -> World:
         return World(
             host=self._host,
+            memory=self._memory,
+            peaks=self._peaks.book,
             catalog=self._catalog,
             paths=self._paths,
             settings=self._settings.settings,
@@ -270,7 +278,8 @@ class Daemon:
             (self._settings.problem, "error", "roost config check"),
             (self._keys.problem(), "error", "roost keys list"),
             (self._keys.shut_out(), "warning", "roost keys add NAME"),
-            (activity.problem(), "warning", "roost doctor"),
+            (activity.problem() or self._peaks.notice(), "warning", "roost doctor"),
+            (self.pool.memory_problem(), "warning", "roost unload, or close other programs"),
             (self.residents.problem, "error", self.residents.mend),
             (_pending_text(self._settings.pending), "warning", "roost down && roost up"),
         )

@@ -149,6 +149,8 @@ def _worker(view: WorkerView, catalog: CatalogView) -> WorkerReport:
         command=view.command,
         place=view.place,
         waits_s=view.waits_s,
+        memory=view.memory,
+        promised_bytes=view.promised_bytes,
     )
 
 

@@ -14,7 +14,7 @@ from roost.catalog.spec import ModelFormat, ModelSpec
 from roost.catalog.types import CatalogView
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
-from roost.engines import llama_saved
+from roost.engines import llama_memory, llama_saved
 from roost.engines.environment import worker_environment
 from roost.engines.http import Answer, ask, ask_health, generate_one, served_names, surface_of
 from roost.engines.llama_flags import embedded_config, embedded_problems, native_flags, native_problems
@@ -44,6 +44,7 @@ from roost.engines.types import (
     WorkerPlace,
 )
 from roost.errors import BadConfiguration, Unavailable
+from roost.memory.types import DryRunPlan, LoadShape
 
 #: An abort starts a debugger where there is one, and its words would bury the reason, the worker's last line.
 NO_BACKTRACE = {"GGML_NO_BACKTRACE": "1"}
@@ -131,6 +132,27 @@ class LlamaCpp:
             shown=shown,
         )
 
+    def load_shape(self, spec: ModelSpec, knobs: Knobs) -> LoadShape:
+        draft = self._draft_spec(knobs)
+        return llama_memory.load_shape(shape_of(spec, knobs), self._program(), knobs.extra_args, draft)
+
+    def dry_run(self, spec: ModelSpec, knobs: Knobs, model: ModelSettings, home: Path) -> DryRunPlan | None:
+        program = self._program()
+        if program is None or self.refusal(spec) or self.problems(spec, knobs):
+            return None
+        draft = self._draft(knobs)
+        shape = shape_of(spec, knobs, draft.path if isinstance(draft, ModelSpec) else None)
+        place = WorkerPlace(socket_path=home / "s.sock", home=home, port=0, key="")
+        argv, config = llama_memory.dry_run_command(program, shape, place.socket_path, knobs.extra_args)
+        own = {**llama_memory.DRY_RUN_ENVIRONMENT, **knobs.env}
+        return DryRunPlan(
+            argv=argv,
+            env=worker_environment(self._environ, place, own, libraries=program.device != "cpu"),
+            stdin=json.dumps(config).encode() if config else b"",
+            parse=llama_memory.parse_dry_run,
+            home=home,
+        )
+
     async def health(self, worker: WorkerHttp) -> Health:
         # Unlike /health, the list also says which model and window this is; both are 503 while weights load.
         answer = await ask_health(worker, "/v1/models")
@@ -177,12 +199,19 @@ class LlamaCpp:
         """The draft model, or why it cannot be used."""
         if not (knobs.speculative_decoding and knobs.draft_model):
             return None
-        spec = self._catalog.get(knobs.draft_model) if self._catalog else None
-        if not isinstance(spec, ModelSpec) or spec.format is not ModelFormat.GGUF or spec.path is None:
+        spec = self._draft_spec(knobs)
+        if spec is None:
             return (
                 f'{NAME}: draft_model: no GGUF model {knobs.draft_model!r} is here; run "roost models add" or remove it'
             )
         return spec
+
+    def _draft_spec(self, knobs: Knobs) -> ModelSpec | None:
+        if not (knobs.speculative_decoding and knobs.draft_model and self._catalog):
+            return None
+        spec = self._catalog.get(knobs.draft_model)
+        usable = isinstance(spec, ModelSpec) and spec.format is ModelFormat.GGUF and spec.path is not None
+        return spec if isinstance(spec, ModelSpec) and usable else None
 
 
 def _command(

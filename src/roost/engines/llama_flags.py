@@ -37,7 +37,6 @@ TUNABLE: dict[str, Parser] = {
     "mmproj_use_gpu": _boolean,
     "moe_cache_size": int,
     "n_cache_reuse": int,
-    "n_ctx_checkpoints": int,
     "n_threads_http": int,
     "no_extra_bufts": _boolean,
     "no_host": _boolean,
@@ -56,7 +55,8 @@ TUNABLE: dict[str, Parser] = {
 }
 _OWNED = """
 -m --model -mu --model-url -hf -hfr --hf-repo --hf-file --docker-repo -a --alias --host --port --reuse-port -c
---ctx-size -np --parallel -kvu --kv-unified -no-kvu --no-kv-unified -b --batch-size -ub --ubatch-size -cram
+--ctx-size -ctxcp --ctx-checkpoints --swa-checkpoints -np --parallel -kvu --kv-unified -no-kvu --no-kv-unified -b
+--batch-size -ub --ubatch-size -cram
 --cache-ram --cache-prompt --no-cache-prompt -ctk --cache-type-k -ctv --cache-type-v -cb --cont-batching -nocb
 --no-cont-batching -ngl --gpu-layers --n-gpu-layers -t --threads --embedding --embeddings --rerank --reranking
 --pooling --metrics --props --slots --no-slots --ui --webui --no-ui --no-webui --cors-origins --api-key
@@ -86,6 +86,7 @@ def embedded_config(
         "n_ubatch": shape.batch,
         "embedding": True,
         "cache_ram_mib": shape.prefix_cache_mib,
+        "n_ctx_checkpoints": shape.checkpoints,
         "cache_prompt": shape.prefix_cache,
         "cont_batching": shape.continuous_batching,
         "endpoint_metrics": True,
@@ -152,7 +153,7 @@ def native_flags(shape: LlamaShape, socket: Path, extra_args: Iterable[str], sav
         *("--ctx-size", str(shape.context), "--kv-unified", "--parallel", str(shape.sequences)),
         *("--batch-size", str(shape.batch), "--ubatch-size", str(shape.batch)),
         "--reranking" if shape.purpose == "rerank" else "--embeddings",
-        *("--cache-ram", str(shape.prefix_cache_mib)),
+        *("--cache-ram", str(shape.prefix_cache_mib), "--ctx-checkpoints", str(shape.checkpoints)),
         "--cache-prompt" if shape.prefix_cache else "--no-cache-prompt",
         "--cont-batching" if shape.continuous_batching else "--no-cont-batching",
         *("--metrics", "--slots", "--cors-origins", "localhost", "--no-ui", "--offline"),

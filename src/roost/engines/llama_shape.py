@@ -25,9 +25,15 @@ SURFACES: Mapping[Purpose, frozenset[str]] = {
 MINIMUM_BATCH_TOKENS = 512
 #: The most a chat worker computes in one step: larger steps gain nothing and make a cancel coarser.
 MAXIMUM_BATCH_TOKENS = 2048
-#: With embeddings on, llama.cpp reserves logits for every token of a batch: batch * vocabulary * 4 bytes
-#: (llama-context.cpp, n_outputs_max = n_batch). This is what a chat worker may spend on that.
-OUTPUT_BUDGET_BYTES = 512 * 2**20
+#: With embeddings on, llama.cpp holds logits for every token of a batch twice, where they are computed and where they
+#: are handed out: 2 * batch * vocabulary * 4 bytes (llama-context.cpp, n_outputs_max = n_batch). A long text to embed
+#: touches all of it. This is what a chat worker may spend on that; with more, the embedded default (a vocabulary of
+#: 49,152) would not fit beside the desktop of a machine with 4 GiB.
+OUTPUT_BUDGET_BYTES = 7 * 2**26
+LOGIT_BYTES = 2 * 4
+
+#: States kept for each sequence to go back to: the server's own number. Models that can cut their cache keep none.
+CHECKPOINTS = 32
 
 REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 VERBOSITY = {"error": 1, "warning": 2, "info": 3, "debug": 4}  # 5 would print the tokens of prompts
@@ -57,6 +63,7 @@ class LlamaShape:
     pooling: Pooling | None
     prefix_cache_mib: int
     prefix_cache: bool
+    checkpoints: int
     kv_type: str | None
     continuous_batching: bool
     gpu_layers: int | None
@@ -93,6 +100,7 @@ def shape_of(spec: ModelSpec, knobs: Knobs, draft: Path | None = None) -> LlamaS
         pooling=pooling_of(spec, purpose),
         prefix_cache_mib=knobs.prefix_cache_mb if knobs.prefix_cache and purpose == "chat" else 0,
         prefix_cache=knobs.prefix_cache,
+        checkpoints=CHECKPOINTS if knobs.checkpoints is None else knobs.checkpoints,
         kv_type=None if knobs.kv_cache_type == "auto" else knobs.kv_cache_type,
         continuous_batching=knobs.continuous_batching,
         gpu_layers=knobs.gpu_layers,
@@ -113,7 +121,7 @@ def batch_tokens(spec: ModelSpec, knobs: Knobs, purpose: Purpose, context: int) 
         return context
     if knobs.prefill_batch is not None:
         return min(knobs.prefill_batch, context)
-    affordable = OUTPUT_BUDGET_BYTES // (4 * (spec.vocabulary_size or 2**18)) // 128 * 128
+    affordable = OUTPUT_BUDGET_BYTES // (LOGIT_BYTES * (spec.vocabulary_size or 2**18)) // 128 * 128
     return min(max(affordable, MINIMUM_BATCH_TOKENS), MAXIMUM_BATCH_TOKENS, context)
 
 

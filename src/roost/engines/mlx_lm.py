@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
@@ -31,6 +32,7 @@ from roost.engines.types import (
     WorkerPlace,
 )
 from roost.errors import Unavailable
+from roost.memory.types import DryRunPlan, LoadShape
 
 ENGINE = EnvironmentEngine(
     name="mlx-lm",
@@ -53,6 +55,7 @@ _UNSUPPORTED = (
     ("paged_cache", "it has no paged KV blocks; remove it or use vllm-mlx"),
     ("prefix_sharing", "running requests never share KV; remove it or use vllm-mlx"),
     ("gpu_memory_share", "it takes the memory that it needs; remove it or use vllm-mlx"),
+    ("checkpoints", "it keeps none; remove it"),
     ("gpu_layers", "MLX runs all layers on one device; remove it"),
     ("threads", "MLX chooses its threads itself; remove it"),
     ("tool_parser", "it infers the parser from the chat template; remove it or use vllm-mlx"),
@@ -106,10 +109,23 @@ class MlxLm:
             command=("mlx_lm.server", "--model"),
             arguments=arguments(spec, knobs),
             traits=TRAITS,
-            configuration={},
+            configuration={"buffer_cache_bytes": mlx_worker.BUFFER_CACHE_BYTES},
             kernels=mlx_worker.kernels(NAME, environment(engine), self._paths),
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
+
+    def load_shape(self, spec: ModelSpec, knobs: Knobs) -> LoadShape:
+        engine = self.availability()
+        device = engine.device if isinstance(engine, Available) else "cpu"
+        return mlx_worker.load_shape(
+            NAME, spec, knobs, device, knobs.kv_cache_type if knobs.kv_cache_type in _KV_BITS else None
+        )
+
+    def dry_run(self, spec: ModelSpec, knobs: Knobs, model: ModelSettings, home: Path) -> DryRunPlan | None:
+        engine = self.availability()
+        if isinstance(engine, NotInstalled) or self.refusal(spec):
+            return None
+        return mlx_worker.dry_run_plan(engine.where, engine.device, spec, knobs.env, home, self._environ)
 
     @property
     def spare_bytes(self) -> int:

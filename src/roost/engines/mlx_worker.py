@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -15,7 +16,7 @@ from roost.config.paths import Paths
 from roost.config.settings import Knobs
 from roost.engines.environment import worker_environment
 from roost.engines.http import ask, ask_health
-from roost.engines.knobs import context_tokens
+from roost.engines.knobs import DEFAULT_CONTEXT_TOKENS, context_tokens
 from roost.engines.launchers.spare import ROOM_FOR_FOLDER, STANDBY
 from roost.engines.types import (
     EngineTraits,
@@ -32,6 +33,7 @@ from roost.engines.types import (
     WorkerPlace,
 )
 from roost.errors import BadConfiguration
+from roost.memory.types import CacheKind, DryRunPlan, LoadShape, MlxDryRun, Runtime
 
 #: Both engines compute prefill in steps that a cancel cannot interrupt; their own 2048 makes a cancel take seconds.
 PREFILL_STEP_TOKENS = 512
@@ -39,6 +41,11 @@ PREFILL_STEP_TOKENS = 512
 UNLIMITED_TOKENS = 2**31 - 1
 
 LAUNCHERS = Path(__file__).parent / "launchers"
+
+#: On a GPU MLX keeps freed buffers for reuse, without a limit of its own.
+BUFFER_CACHE_BYTES = 2 * 10**9
+#: Private memory of a dry run: the largest model's took a quarter of it.
+DRY_RUN_DATA_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class MlxWorker:
     arguments: tuple[str, ...]
     traits: EngineTraits
     #: More for the launcher's configuration.
-    configuration: Mapping[str, str]
+    configuration: Mapping[str, str | int]
     kernels: Kernels | None = None
 
 
@@ -126,6 +133,54 @@ def plan(
         shown=(*worker.command, str(spec.path), *worker.arguments),
         kernels=worker.kernels,
     )
+
+
+def load_shape(engine: str, spec: ModelSpec, knobs: Knobs, device: str, kv_type: str | None) -> LoadShape:
+    """The sizes of a start: every sequence may fill the window, since the engines have no pool."""
+    return LoadShape(
+        engine=engine,
+        runtime=Runtime.MLX,
+        device=device,
+        context=context_tokens(spec, knobs) or DEFAULT_CONTEXT_TOKENS,
+        sequences=sequences(knobs),
+        step=knobs.prefill_batch or PREFILL_STEP_TOKENS,
+        kv_type=kv_type,
+        cache_bytes=knobs.prefix_cache_mb * 2**20 if knobs.prefix_cache else 0,
+        reuse_bytes=BUFFER_CACHE_BYTES if device != "cpu" else 0,
+        fused_attention=device == "metal",
+    )
+
+
+def dry_run_plan(
+    python: str, device: str, spec: ModelSpec, own: Mapping[str, str], home: Path, environ: Mapping[str, str]
+) -> DryRunPlan:
+    """Builds the model in the engine's own interpreter without evaluating anything: no weight is read."""
+    place = WorkerPlace(socket_path=home / "s.sock", home=home, port=0, key="")
+    return DryRunPlan(
+        argv=(python, "-I", str(LAUNCHERS / "mlx_dry_run.py"), str(spec.path)),
+        env=worker_environment(environ, place, own, libraries=device == "cuda"),
+        stdin=json.dumps({"data_limit_bytes": DRY_RUN_DATA_BYTES if device == "cpu" else None}).encode(),
+        parse=parse_dry_run,
+        home=home,
+    )
+
+
+def parse_dry_run(text: str) -> MlxDryRun | None:
+    """The launcher's one line of JSON; None: not there yet, or not in this form."""
+    line = next((line for line in text.splitlines() if line.startswith('{"roost_dry_run":')), None)
+    try:
+        told = json.loads(line)["roost_dry_run"] if line else None
+        return _account(told) if told else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _account(told: Mapping[str, Any]) -> MlxDryRun:
+    caches = tuple(
+        CacheKind(int(kind["count"]), int(kind["cell_bytes"]), int(kind["fixed_bytes"]), kind["window"])
+        for kind in told["caches"]
+    )
+    return MlxDryRun(int(told["parameter_bytes"]), caches, str(told["dtype"]))
 
 
 def sequences(knobs: Knobs) -> int:

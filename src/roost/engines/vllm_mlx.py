@@ -36,6 +36,7 @@ from roost.engines.types import (
 )
 from roost.engines.vllm_mlx_parsers import parser_flags, parser_problems
 from roost.errors import Unavailable
+from roost.memory.types import DryRunPlan, LoadShape
 
 ENGINE = EnvironmentEngine(
     name="vllm-mlx",
@@ -49,8 +50,8 @@ NAME = ENGINE.name
 
 #: Its own wall clock, for a whole reply and between chunks; the gateway ends what makes no progress.
 TIMEOUT_S = 365 * 24 * 3600
-#: MLX keeps freed buffers for reuse without a limit of its own; the engine reads this variable.
-BUFFER_CACHE = {"MLX_BUFFER_CACHE_LIMIT": "2GB"}
+#: The engine reads this variable; `mlx_worker.BUFFER_CACHE_BYTES`.
+BUFFER_CACHE = {"MLX_BUFFER_CACHE_LIMIT": f"{mlx_worker.BUFFER_CACHE_BYTES // 10**9}GB"}
 #: Resident memory of a spare that has imported PyTorch, as the one for macOS may; without it 130 MB were measured.
 SPARE_BYTES = 800 * 10**6
 #: Tokens in one block of the paged cache, the engine's own default.
@@ -60,6 +61,7 @@ DEFAULT_BLOCKS = 1000
 _KV_BITS = {"q8_0": "8", "q4_0": "4"}
 
 _UNSUPPORTED = (
+    ("checkpoints", "it keeps none; remove it"),
     ("gpu_layers", "MLX runs all layers on one device; remove it"),
     ("threads", "MLX chooses its threads itself; remove it"),
     ("speculative_decoding", "it has no draft models for text; turn it off or use llama.cpp"),
@@ -114,6 +116,18 @@ class VllmMlx:
             kernels=mlx_worker.kernels(NAME, environment(engine), self._paths),
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
+
+    def load_shape(self, spec: ModelSpec, knobs: Knobs) -> LoadShape:
+        engine = self.availability()
+        device = engine.device if isinstance(engine, Available) else "cpu"
+        # Only the KV of cached prefixes is quantized, never that of running requests.
+        return mlx_worker.load_shape(NAME, spec, knobs, device, None)
+
+    def dry_run(self, spec: ModelSpec, knobs: Knobs, model: ModelSettings, home: Path) -> DryRunPlan | None:
+        engine = self.availability()
+        if isinstance(engine, NotInstalled) or self.refusal(spec):
+            return None
+        return mlx_worker.dry_run_plan(engine.where, engine.device, spec, knobs.env, home, self._environ)
 
     @property
     def spare_bytes(self) -> int:

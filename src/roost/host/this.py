@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from roost.host.memory_types import MemorySensor
 from roost.host.types import Host
 
 
@@ -17,4 +18,17 @@ def this_host() -> Host:
         from roost.host.linux import LinuxHost
 
         return LinuxHost()
+    raise NotImplementedError(f"cannot run on {sys.platform}: roost supports Linux and macOS")
+
+
+def this_memory() -> MemorySensor:
+    """Readings of this machine's memory. Raises NotImplementedError elsewhere than on Linux and macOS."""
+    if sys.platform == "darwin":
+        from roost.host.darwin_memory import DarwinMemory
+
+        return DarwinMemory()
+    if sys.platform.startswith("linux"):
+        from roost.host.linux_memory import LinuxMemory
+
+        return LinuxMemory()
     raise NotImplementedError(f"cannot run on {sys.platform}: roost supports Linux and macOS")

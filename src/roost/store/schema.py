@@ -50,6 +50,21 @@ activity = Table(
 )
 
 
+#: One row a way of starting: the fields of `peaks.PeakRow`.
+learned_peaks = Table(
+    "learned_peaks",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("model_id", String, nullable=False),
+    Column("host_bytes", Integer, nullable=False),
+    Column("gpu_bytes", Integer, nullable=False),
+    Column("clean_runs", Integer, nullable=False),
+    Column("fill", Float, nullable=False),
+    Column("at_least_bytes", Integer, nullable=False),
+    Column("seen_at", Float, nullable=False, index=True),
+)
+
+
 @dataclass(frozen=True)
 class Migration:
     """One step forward. Once released it never changes: a later step alters what it made."""
@@ -59,7 +74,10 @@ class Migration:
     apply: Callable[[Connection], None]
 
 
-MIGRATIONS = (Migration(1, "activity of requests", activity.create),)
+MIGRATIONS = (
+    Migration(1, "activity of requests", activity.create),
+    Migration(2, "peaks of memory", learned_peaks.create),
+)
 
 #: What this roost writes; a database beyond it belongs to a newer one.
 NEWEST_VERSION = MIGRATIONS[-1].version

@@ -25,8 +25,10 @@ from roost.engines.types import (
     WorkerPlace,
 )
 from roost.errors import BadConfiguration
-from roost.host.this import this_host
+from roost.host.memory_types import MemorySensor
+from roost.host.this import this_host, this_memory
 from roost.workers.orders import World
+from roost.workers.peaks import PeakBook
 
 SURFACES = frozenset({"chat", "completions", "embeddings", "rerank"})
 
@@ -113,6 +115,8 @@ def stand_in_world(
     *,
     auxiliary: Iterable[str] = (),
     home: str | None = None,
+    memory: MemorySensor | None = None,
+    peaks: PeakBook | None = None,
 ) -> World:
     """A pool's world below `folder`, in which every model is served by the stand-in."""
     names = tuple(model_ids)
@@ -122,6 +126,8 @@ def stand_in_world(
     beside = frozenset(auxiliary)
     return World(
         host=this_host(),
+        memory=memory or this_memory(),
+        peaks=peaks or PeakBook(),
         catalog=FixedCatalog({name: declared_spec(name) for name in names}),
         paths=paths,
         settings=settings,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from roost.engines.types import LaunchPlan, UrlEndpoint
 from roost.errors import (
     BadConfiguration,
+    InsufficientMemory,
     ModelLoadingTimeout,
     NodeUnreachable,
     RoostError,
@@ -64,6 +65,8 @@ def unreachable(model_id: str, plan: LaunchPlan | None, reason: str) -> NodeUnre
 
 def mend_of(model_id: str, failure: RoostError, *, supervised: bool) -> str:
     """What repairs a worker that failed so; a server that runs elsewhere has no log here."""
+    if isinstance(failure, InsufficientMemory):
+        return f"roost plan {model_id}"
     if isinstance(failure, NodeUnreachable):
         return f'start that server, or correct [models."{model_id}".external]'
     return f"roost logs {model_id}" if supervised else f"roost restart {model_id}"

@@ -14,20 +14,28 @@ from typing import Any
 import structlog
 
 from roost.config.settings import Settings
-from roost.errors import NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
+from roost.errors import InsufficientMemory, NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
+from roost.memory import ledger
 from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
+from roost.workers.gate import Gate
 from roost.workers.lifecycle import MOVING, Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
 from roost.workers.residency import Kind, ModelView, Rules
 from roost.workers.run import WorkerRun
 from roost.workers.spares import Spares
+from roost.workers.start import StartOrder
 from roost.workers.station import Place, Station
 
 log = structlog.get_logger(__name__)
 
+#: What the book of promises is told of a worker's life.
+_BOOKED = {Event.VERIFIED: ledger.Event.READY, Event.DRAIN: ledger.Event.DRAIN}
+
 #: A server elsewhere that was not reached is tried again so soon, whether or not anybody asks.
 LOOK_AGAIN_S = 1.0
+#: So long it is known that a model would fit once others had gone.
+APPRAISAL_HOLDS_S = 10.0
 
 
 class Floor:
@@ -41,7 +49,8 @@ class Floor:
         self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._spares = Spares(world, self._begin, self._is_moving, self._is_busy)
+        self._gate = Gate(world.memory, world.host, lambda: world.settings().memory, world.peaks)
+        self._spares = Spares(world, self._gate, self._begin, self._is_moving, self._is_busy)
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
@@ -95,7 +104,8 @@ class Floor:
 
     def _act(self, plan: residency.Plan) -> bool:
         """Does what the plan says; whether it changed a state, so that the plan must be asked again."""
-        for model_id in plan.drain:
+        drain = plan.drain if not plan.drain or self._appraised(plan.drain) else ()
+        for model_id in drain:
             self._stations[model_id].left_at = self.now()
             self._post(self._stations[model_id], Event.DRAIN)
         for model_id in plan.start:
@@ -104,7 +114,44 @@ class Floor:
             self._send(self._stations[model_id], free)
         for stuck in plan.stuck:
             self._turn_away(self._stations[stuck.model_id], stuck.resident)
-        return bool(plan.drain or plan.start or plan.stuck)
+        return bool(drain or plan.start or plan.stuck)
+
+    def _appraised(self, leaving: tuple[str, ...]) -> bool:
+        """Whether those who wait for a place are known to fit once these have gone: nobody goes for a start that is
+        refused then. Asks, if not."""
+        waiting = [s for s in self._stations.values() if s.view(pinned=False).wants_start]
+        stale = [s for s in waiting if s.appraised_at is None or self.now() - s.appraised_at > APPRAISAL_HOLDS_S]
+        assert self._tasks is not None
+        for station in stale:
+            if not station.appraising:
+                station.appraising = True
+                self._tasks.create_task(self._appraise(station, frozenset(leaving)))
+        return not stale
+
+    async def _appraise(self, station: Station, leaving: frozenset[str]) -> None:
+        """What is wrong besides memory is told by the start itself."""
+        refused = False
+        try:
+            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
+            effective = await asyncio.to_thread(effective_command, order)
+            await self._gate.appraise(order, effective, leaving | self._spares.names())
+        except InsufficientMemory as error:
+            refused = True
+            if station.state is State.STOPPED:
+                self._refused(station, error)
+        except RoostError as error:
+            log.info("cannot be appraised", model=station.model_id, reason=error.message)
+        except Exception:
+            log.exception("cannot be appraised", model=station.model_id)
+        station.appraised_at, station.appraising = None if refused else self.now(), False
+        self._replan()
+
+    def _refused(self, station: Station, error: InsufficientMemory) -> None:
+        """No start was begun, so that there is nothing to back off from: the next request asks again."""
+        log.warning("load refused", model=station.model_id, reason=error.message)
+        station.last_failure = error
+        fail_waiting(station, error)
+        answer_wanted(station, error)
 
     def _turn_away(self, station: Station, resident: str) -> None:
         """Nothing would ever let it in: those who wait are told instead of waiting for ever."""
@@ -155,6 +202,8 @@ class Floor:
         """The only way to another state."""
         station.state, effect = step(station.state, event)
         log.info("worker", model=station.model_id, start=station.number, fact=event.value, state=station.state.value)
+        if event in _BOOKED:
+            self._gate.post(station.start_id, _BOOKED[event])
         match effect:
             case Effect.SPAWN:
                 self._spawn(station)
@@ -188,7 +237,7 @@ class Floor:
     def _spawn(self, station: Station) -> None:
         station.number += 1
         station.unloading = station.restart = False
-        station.run = None
+        station.run = station.admission = station.appraised_at = None
         start = self._one_start(station, station.number)
         self._begin(start, f"worker {station.model_id} #{station.number}")
 
@@ -199,7 +248,24 @@ class Floor:
             station.effective = ""  # until it is known: a start that fails before has none
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=warm)
             station.effective = await asyncio.to_thread(effective_command, order)
-            station.run = WorkerRun(
+            station.admission = await self._gate.admit(station.start_id, order, station.effective, self._spares)
+            run = await self._run(station, number, station.admission.order)
+        except InsufficientMemory as error:
+            self._refused(station, error)
+            self._gone(station, Event.EXITED)
+        except RoostError as error:
+            self._start_failed(station, error)
+        except Exception as error:
+            log.exception("start failed", model=station.model_id)
+            self._start_failed(station, WorkerFailed(f"cannot load {station.model_id}: {type(error).__name__}"))
+        else:
+            self._run_ended(station, run)
+
+    async def _run(self, station: Station, number: int, order: StartOrder) -> WorkerRun:
+        """Until nothing is left of it and its memory is back, whatever becomes of it."""
+        start = station.start_id
+        try:
+            run = station.run = WorkerRun(
                 order,
                 self._world.host,
                 run_paths(self._world, station.model_id),
@@ -208,14 +274,12 @@ class Floor:
                 lambda: self._spares.take(order),
             )
             if station.coming:  # else it was unloaded before it began
-                await station.run.main()
-        except RoostError as error:
-            self._start_failed(station, error)
-        except Exception as error:
-            log.exception("start failed", model=station.model_id)
-            self._start_failed(station, WorkerFailed(f"cannot load {station.model_id}: {type(error).__name__}"))
-        else:
-            self._run_ended(station, station.run)
+                self._gate.started(start, lambda: run.pid)
+                await run.main()
+            return run
+        finally:
+            ended = station.run
+            await self._gate.ended(start, clean=ended is not None and ended.ended_as_asked and ended.failure is None)
 
     def _run_ended(self, station: Station, run: WorkerRun) -> None:
         if run.failure is not None:

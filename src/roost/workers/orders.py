@@ -15,8 +15,10 @@ from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings, Settings
 from roost.engines.types import Available, Engine, StandsBy, WorkerPlace
 from roost.errors import ModelNotFound, ModelUnavailable
+from roost.host.memory_types import MemorySensor
 from roost.host.types import Host
 from roost.workers.logs_path import worker_log_name
+from roost.workers.peaks import PeakBook
 from roost.workers.residency import Rules
 from roost.workers.saved_cache import SavedPlace
 from roost.workers.saved_files import Allowance
@@ -28,6 +30,8 @@ class World:
     """Everything outside the pool, injected."""
 
     host: Host
+    #: Readings of this machine's memory: starts are admitted by them.
+    memory: MemorySensor
     catalog: CatalogView
     paths: Paths
     settings: Callable[[], Settings]
@@ -39,6 +43,8 @@ class World:
     is_home: Callable[[str], bool]
     #: Told each time a worker has proven itself.
     on_ready: Callable[[str], None] = field(default=lambda model_id: None)
+    #: What starts were seen to take.
+    peaks: PeakBook = field(default_factory=PeakBook)
     #: 0 to 1, for the jitter of back-offs.
     random: Callable[[], float] = field(default=random.random)
     #: By name: those that can stand by are asked for spares.

@@ -91,8 +91,8 @@ class WorkerRun:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._asked_to_stop = False
-        #: It was found silent and doing nothing, and is being killed for that.
-        self.wedged = False
+        #: Why it is being killed without anybody's wish: silent and doing nothing, or memory; "": it is not.
+        self.ended_for = ""
         state = order.engine.availability()
         self.engine_version = state.version if isinstance(state, Available) else None
 
@@ -122,7 +122,7 @@ class WorkerRun:
 
     @property
     def ended_as_asked(self) -> bool:
-        return self._asked_to_stop and not self.wedged
+        return self._asked_to_stop and not self.ended_for
 
     async def settled(self, timeout_s: float, error: Exception) -> None:
         """A connection broke with this error: returns once it is known why. A process is gone, or is not after the
@@ -136,8 +136,8 @@ class WorkerRun:
 
     def why_lost(self) -> str:
         """Why it is not there any more, as far as known."""
-        if self.wedged:
-            return "stalled: no token and no sign of work beyond its deadline"
+        if self.ended_for:
+            return self.ended_for
         if self.unreachable:
             return self.unreachable.message
         if self._asked_to_stop:
@@ -333,7 +333,7 @@ class WorkerRun:
                 looked_at = now
                 await self._look(None)
             if await is_dead(patient):
-                self.wedged = True
+                self.ended_for = "stalled: no token and no sign of work beyond its deadline"
                 self._post(Event.WEDGED)
                 return
             await asyncio.sleep(period_s)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from roost.errors import RoostError
+from roost.workers.allowed import Admission
 from roost.workers.envelope import envelope_tokens
 from roost.workers.lifecycle import COMING, State
 from roost.workers.residency import Kind, ModelView
@@ -70,6 +71,16 @@ class Station:
     drain_deadline: float | None = None
     #: Digest of what the current start was started with.
     effective: str = ""
+    #: What memory the current start was promised.
+    admission: Admission | None = None
+    #: When it was last found to fit once others have gone, and whether that is being asked now.
+    appraised_at: float | None = None
+    appraising: bool = False
+
+    @property
+    def start_id(self) -> str:
+        """Names the current start in the book of promises."""
+        return f"{self.model_id} #{self.number}"
 
     @property
     def concurrency(self) -> int:

@@ -9,6 +9,7 @@ from itertools import takewhile
 import structlog
 
 from roost.errors import ModelLoading, ModelNotResident, RoostError, ShuttingDown
+from roost.memory.budget import HOST
 from roost.workers import residency
 from roost.workers.answers import (
     answer_wanted,
@@ -20,7 +21,7 @@ from roost.workers.answers import (
     queue_full,
     was_unloaded,
 )
-from roost.workers.floor import Floor
+from roost.workers.guard import Guarded
 from roost.workers.lifecycle import OCCUPYING, Event, State, allows
 from roost.workers.logs_path import worker_log_name
 from roost.workers.orders import World, effective_command, start_order
@@ -39,7 +40,7 @@ LOSS_SETTLES_S = 2.0
 CLOSE_GRACE_S = 4.0
 
 
-class Supervisor(Floor):
+class Supervisor(Guarded):
     """See `workers.types.Pool`. `run` must be running while anything is asked of it."""
 
     def __init__(self, world: World) -> None:
@@ -49,10 +50,12 @@ class Supervisor(Floor):
     async def run(self, started: asyncio.Event | None = None) -> None:
         """Holds every start in one task group until `close` has ended them."""
         async with asyncio.TaskGroup() as self._tasks:
+            watch = self._tasks.create_task(self._watch_memory(), name="memory")
             if started:
                 started.set()
             self._spares.refresh_soon()
             await self._closed.wait()
+            watch.cancel()
 
     # Requests.
 
@@ -117,12 +120,13 @@ class Supervisor(Floor):
 
     async def retry(self, station: Station, place: Place, error: Exception) -> bool:
         """The upstream broke before its first byte: wait until it is known whether the worker died, then line up
-        again, first in line. False when the worker was killed for a wedge, or nothing can be started or reached."""
+        again, first in line. False when the worker was killed for a wedge or for memory, or nothing can be started or
+        reached."""
         run = place.run
         if run is None:
             return False
         await self.settled(place, error)
-        lost_for_good = run.wedged or run.unreachable or self._draining or place.left
+        lost_for_good = run.ended_for or run.unreachable or self._draining or place.left
         if lost_for_good or failed_start(station, self.now()) is not None:
             return False
         station.running.discard(place)
@@ -257,6 +261,7 @@ class Supervisor(Floor):
         A second call, with 0, ends them at once."""
         self._draining = True
         self._spares.close()
+        self._gate.close()
         gone = []
         for station in self._stations.values():
             station.restart = False  # one that is being restarted would come back, and nobody would end it
@@ -283,6 +288,15 @@ class Supervisor(Floor):
         places = {view.model_id: place for place, view in enumerate(self._in_line(), 1)}
         shown = (station for station in self._stations.values() if station.number or station.waiting)
         return tuple(worker_view(station, self.now(), places.get(station.model_id)) for station in shown)
+
+    def promised_bytes(self) -> int:
+        """Of the host's memory, to all workers together."""
+        return self._gate.book.reserved_on(HOST)
+
+    def seen_bytes(self, model_id: str) -> int:
+        """The most that the running worker of a model was seen to take of the host's memory; 0: not seen yet."""
+        station = self._stations.get(model_id)
+        return self._gate.seen_bytes(station.start_id) if station else 0
 
     def spares(self) -> tuple[WaitingSpare, ...]:
         return self._spares.views()

@@ -41,6 +41,8 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         mend=mend_of(station.model_id, failure, supervised=plan is None or bool(plan.argv)) if failure else None,
         command=(plan.shown or plan.argv) if plan else (),
         proof=run.proof.text if run and run.proof and alive else None,
+        memory=station.admission.note if station.admission and alive else None,
+        promised_bytes=station.admission.promised_bytes if station.admission and alive else None,
     )
 
 

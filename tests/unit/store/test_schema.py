@@ -22,7 +22,7 @@ def test_the_activity_table_has_a_column_for_each_field_of_a_row():
 def test_an_empty_database_is_brought_to_the_newest_version(connection):
     assert migrate(connection) == len(MIGRATIONS)
     assert current_version(connection) == NEWEST_VERSION
-    assert set(inspect(connection).get_table_names()) == {"activity", "schema_version"}
+    assert set(inspect(connection).get_table_names()) == {"activity", "learned_peaks", "schema_version"}
 
 
 def test_a_second_run_changes_nothing(connection):
@@ -32,12 +32,14 @@ def test_a_second_run_changes_nothing(connection):
 
 def test_only_missing_steps_run(connection):
     migrate(connection)
-    later = Migration(
-        2, "a column more", lambda c: c.execute(text("ALTER TABLE activity ADD COLUMN later TEXT")) and None
-    )
+
+    def widen(connection):
+        connection.execute(text("ALTER TABLE activity ADD COLUMN later TEXT"))
+
+    later = Migration(NEWEST_VERSION + 1, "a column more", widen)
     assert migrate(connection, (*MIGRATIONS, later)) == 1
     assert "later" in {column["name"] for column in inspect(connection).get_columns("activity")}
-    assert current_version(connection) == 2
+    assert current_version(connection) == NEWEST_VERSION + 1
 
 
 def test_versions_are_numbered_from_one_without_gaps():

@@ -4,8 +4,10 @@ The model stands in argv so that everybody can see what this process is; the res
 standard input. Only the standard library and xllamacpp are imported: every import here is part of each cold start.
 """
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -27,6 +29,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     model, config = sys.argv[1], json.load(sys.stdin)
+    if "data_limit_bytes" in config:
+        limit_dry_run(config["data_limit_bytes"])
     import xllamacpp  # after the signals: the library takes a while
 
     try:
@@ -37,6 +41,15 @@ def main() -> int:
     print(f"serving {model} on {server.listening_address}", file=sys.stderr, flush=True)
     while True:
         signal.pause()
+
+
+def limit_dry_run(data_bytes: int | None) -> None:
+    """A dry run ends itself by an abort: no core of it; and it may not load, whatever this build makes of its
+    parameters."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if data_bytes is not None:
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses limits below what is mapped already
+            resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
 
 
 def parameters(xllamacpp: Any, model: str, config: dict[str, Any]) -> Any:

@@ -3,9 +3,10 @@
     ENGINE_PYTHON -I mlx_lm.py MODEL_FOLDER < configuration.json
 
 or, as a spare, without a folder: see spare.py. The configuration is `{folder, socket, served_name, context_length,
-arguments}`; `arguments` are flags of mlx_lm.server itself. What it adds to that server: the socket, a health that does
-not lie, one model only, the context as a limit, a count of prompt tokens, cancellation of every request whose client
-left, and an end of the process when generation has ended.
+arguments, buffer_cache_bytes}`; `arguments` are flags of mlx_lm.server itself, `buffer_cache_bytes` is the most that
+MLX keeps of freed buffers. What it adds to that server: the socket, a health that does not lie, one model only, the
+context as a limit, a count of prompt tokens, cancellation of every request whose client left, and an end of the process
+when generation has ended.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ class Place:
         self.served_name: str = configuration["served_name"]
         self.context_length: int | None = configuration["context_length"]
         self.arguments: list[str] = configuration["arguments"]
+        self.buffer_cache_bytes: int | None = configuration.get("buffer_cache_bytes")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.vocabulary_size: int | None = config.get("text_config", config).get("vocab_size")
 
@@ -314,6 +316,8 @@ def main(argument: str) -> None:
     threading.excepthook = lambda failed: end_process("a thread ended", failed.exc_value or RuntimeError())
     folder, configuration = told(argument)
     place = Place(Path(folder), configuration)
+    if place.buffer_cache_bytes is not None:
+        server.mx.set_cache_limit(place.buffer_cache_bytes)
     server.ModelProvider = OneModel
     server.run = functools.partial(serve, place)
     sys.argv = ["mlx_lm.server", "--model", folder, *place.arguments]

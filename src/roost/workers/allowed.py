@@ -1,0 +1,169 @@
+"""What one start is allowed: the values between the gate and the pure decision. No state here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from roost.host.memory_types import Gpu, GpuKind, HostMemory, UnreadableGpu
+from roost.memory import dry_run
+from roost.memory.admission import Admit, Clamp, Verdict
+from roost.memory.budget import GIB
+from roost.memory.devices import visible
+from roost.memory.dry_run import DryRunFailed
+from roost.memory.learned import key_of
+from roost.memory.needs import Need
+from roost.memory.placement import placed
+from roost.memory.plan import Machine, Question
+from roost.memory.sizing import Sizer
+from roost.memory.types import DryRun, LoadShape, TellsMemory
+from roost.workers.start import StartOrder
+
+#: How long an engine may take over its account before formulas are all there is.
+ACCOUNT_TIMEOUT_S = 20.0
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Reading:
+    """This machine and the workers on it, at one moment."""
+
+    memory: HostMemory
+    gpus: tuple[Gpu | UnreadableGpu, ...]
+    cpu: tuple[str, frozenset[str]]
+    #: Of the engine in question; "": unknown.
+    engine_version: str = ""
+    #: Bytes by start and device, as far as its processes have them now.
+    own: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one start takes, in bytes."""
+
+    private_bytes: int
+    #: The most on the host so far, mapped files too; and on GPUs.
+    peak_bytes: int
+    gpu_bytes: int = 0
+
+    def after(self, before: Seen | None) -> Seen:
+        """What is there now, and the higher peaks: a process that ended took its own along."""
+        if before is None:
+            return self
+        peak, gpu = max(self.peak_bytes, before.peak_bytes), max(self.gpu_bytes, before.gpu_bytes)
+        return Seen(self.private_bytes, peak, gpu)
+
+
+class Spared(Protocol):
+    """Processes that hold memory for convenience alone, by name in the book: they go before a load is refused."""
+
+    def names(self) -> frozenset[str]: ...
+
+    def becoming(self, order: StartOrder) -> frozenset[str]:
+        """The one that would be this start's worker."""
+        ...
+
+    async def give_up(self, but: frozenset[str]) -> bool:
+        """Ends all others; returns once their memory is back. False: there was none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What one start was allowed."""
+
+    #: With the sizes that fit, where these are not those that were asked.
+    order: StartOrder
+    #: None: nobody knows its size.
+    promised_bytes: int | None
+    #: For people.
+    note: str
+    #: Names its way of starting, for the peak that it will show.
+    peak_key: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One verdict and what it rests on."""
+
+    verdict: Verdict
+    question: Question
+    machine: Machine
+    peak_key: Callable[[LoadShape | None], str]
+
+
+def gpu_free(gpus: Iterable[Gpu | UnreadableGpu], devices: Iterable[str]) -> int:
+    """Bytes free on these devices together."""
+    wanted = frozenset(devices)
+    return sum(gpu.free_bytes for gpu in gpus if isinstance(gpu, Gpu) and gpu.uuid in wanted)
+
+
+def peak_key(order: StartOrder, reading: Reading, shape: LoadShape | None, effective: str) -> str:
+    """Of a start without a shape all that is known is its command."""
+    if shape is None:
+        return f"command {effective}"
+    return key_of(order.spec.fingerprint, reading.engine_version, shape, reading.cpu[0])
+
+
+def question_of(order: StartOrder, machine: Machine, told: DryRun | None) -> Question:
+    engine = order.engine
+    if not isinstance(engine, TellsMemory):
+        return Question(order.spec, engine.name, None, order.model.memory_gb)
+    shape = placed(engine.load_shape(order.spec, order.knobs), machine.gpu_memory)
+    return Question(
+        order.spec, engine.name, Sizer(order.spec, shape, machine.repacked_types, told), order.model.memory_gb
+    )
+
+
+def ask_engine(order: StartOrder, stop: threading.Event) -> DryRun | DryRunFailed:
+    """Blocking, for a second or more, or until `stop` is set."""
+    engine = order.engine
+    assert isinstance(engine, TellsMemory)
+    return dry_run.ask(lambda home: engine.dry_run(order.spec, order.knobs, order.model, home), ACCOUNT_TIMEOUT_S, stop)
+
+
+def elsewhere(order: StartOrder) -> Admission | None:
+    """Of a model that another machine or another program serves: it takes none of the memory that is counted here."""
+    return None if order.model.external is None else Admission(order, None, "not loaded by roost", "")
+
+
+def promise_of(verdict: Verdict) -> dict[str, int]:
+    return dict(verdict.devices.bytes_by_device) if isinstance(verdict, Admit | Clamp) else {}
+
+
+def admission_of(order: StartOrder, view: View) -> Admission:
+    sizer = view.question.sizer
+    match view.verdict:
+        case Admit(need, devices):
+            shown = _on_devices(order, devices.gpus, view.machine)
+            key = view.peak_key(sizer.shape if sizer else None)
+            return Admission(shown, need.total_bytes, _promised(need), key)
+        case Clamp(shape, need, devices):
+            shown = _on_devices(_clamped(order, shape), devices.gpus, view.machine)
+            note = f"{_promised(need)}, cut to a context of {shape.context:,} and {shape.sequences} at once"
+            return Admission(shown, need.total_bytes, note, view.peak_key(shape))
+        case _:
+            return Admission(order, None, "size unknown", view.peak_key(None))
+
+
+def _promised(need: Need) -> str:
+    return f"{need.total_bytes / GIB:.1f} GiB promised ({need.basis.value})"
+
+
+def _clamped(order: StartOrder, shape: LoadShape) -> StartOrder:
+    sizes = {
+        "context": shape.context,
+        "max_sequences": shape.sequences,
+        "prefix_cache_mb": min(order.knobs.prefix_cache_mb, shape.cache_bytes // _MIB),
+    }
+    return replace(order, knobs=order.knobs.model_copy(update=sizes))
+
+
+def _on_devices(order: StartOrder, gpus: tuple[str, ...], machine: Machine) -> StartOrder:
+    """Shows the worker its GPUs alone, where there are others; what the settings say of that holds before."""
+    if sum(gpu.kind is GpuKind.OWN for gpu in machine.gpus) < 2:
+        return order
+    env = {**visible(gpus, machine.gpus), **order.knobs.env}
+    return replace(order, knobs=order.knobs.model_copy(update={"env": env}))

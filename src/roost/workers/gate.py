@@ -1,0 +1,310 @@
+"""The gate before every start: it reads the machine, asks `memory.decision`, and keeps the book of promises.
+
+A promise is made in the event loop's thread, in one step with the verdict that allows it, so that two starts never get
+the same memory. It counts from before the process is there until its memory was seen to have come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from roost.config.settings import MemorySettings
+from roost.engines.types import Available, Engine
+from roost.errors import InsufficientMemory
+from roost.host.memory_types import Gpu, MemorySensor, SensorFailed, UnreadableGpu
+from roost.host.types import Host
+from roost.memory import ledger
+from roost.memory.admission import RETRY_AFTER_S, AdmitAlone, Refuse
+from roost.memory.budget import HOST, host_limits, watchdog_reserve
+from roost.memory.decision import decide, worth_asking
+from roost.memory.dry_run import DryRunFailed
+from roost.memory.learned import Run
+from roost.memory.ledger import Entry, Ledger
+from roost.memory.plan import Held, machine_of
+from roost.memory.release import Release, Sight, judge
+from roost.memory.types import DryRun, LoadShape
+from roost.workers.allowed import (
+    Admission,
+    Reading,
+    Seen,
+    Spared,
+    View,
+    admission_of,
+    ask_engine,
+    elsewhere,
+    gpu_free,
+    peak_key,
+    promise_of,
+    question_of,
+)
+from roost.workers.peaks import PeakBook
+from roost.workers.start import StartOrder
+
+log = structlog.get_logger(__name__)
+
+#: Accounts of engines that are remembered; each is of one way of starting.
+_ACCOUNTS_KEPT = 64
+#: How often memory that should come back is looked at.
+RELEASE_LOOK_S = 0.1
+
+
+@dataclass
+class Gate:
+    """One a pool. Its methods belong to the event loop's thread."""
+
+    sensor: MemorySensor
+    host: Host
+    settings: Callable[[], MemorySettings]
+    peaks: PeakBook = field(default_factory=PeakBook)
+    book: Ledger = field(default_factory=Ledger)
+    #: Why nothing may be loaded at present; None: it may.
+    closed: str | None = None
+    _unsized: set[str] = field(default_factory=set)
+    _pids: dict[str, Callable[[], int | None]] = field(default_factory=dict)
+    #: Bytes free on its GPUs while a start was resident.
+    _gpu_free: dict[str, int] = field(default_factory=dict)
+    #: What the running starts were seen to take, and the names of their ways of starting.
+    _peaks: dict[str, Seen] = field(default_factory=dict)
+    _keys: dict[str, str] = field(default_factory=dict)
+    _tripped: dict[str, int] = field(default_factory=dict)
+    _accounts: dict[str, DryRun | DryRunFailed] = field(default_factory=dict)
+    #: Ends the questions to engines that are under way.
+    _closing: threading.Event = field(default_factory=threading.Event)
+
+    async def admit(self, start: str, order: StartOrder, effective: str, spared: Spared) -> Admission:
+        """Reserves memory for a start. Raises InsufficientMemory, with the numbers and what would fit."""
+        if admission := elsewhere(order):
+            return admission
+        becoming = spared.becoming(order)
+        try:
+            view = await self._verdict(order, effective, becoming)
+        except InsufficientMemory as error:
+            if self.closed is not None or not error.should_retry or not await spared.give_up(becoming):
+                raise
+            view = await self._verdict(order, effective, becoming)
+        self.book = self.book.reserve(Entry(start, order.spec.id, promise_of(view.verdict)))
+        if isinstance(view.verdict, AdmitAlone):
+            self._unsized.add(start)
+        admission = admission_of(order, view)
+        self._keys[start] = admission.peak_key
+        log.info(
+            "memory promised", model=order.spec.id, start=start, bytes=admission.promised_bytes, why=admission.note
+        )
+        return admission
+
+    async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
+        """Whether it would fit once these models have gone: nobody is sent away for a start that is refused then.
+        Raises InsufficientMemory."""
+        if elsewhere(order) is None:
+            await self._verdict(order, effective, leaving)
+
+    def hold(self, name: str, holder: str, size_bytes: int, pid: Callable[[], int | None]) -> None:
+        """A promise to a process that is no worker."""
+        self.book = self.book.reserve(Entry(name, holder, {HOST: size_bytes}))
+        self.started(name, pid)
+
+    def resize(self, name: str, size_bytes: int) -> None:
+        """What it was seen to take."""
+        self.book = self.book.resized(name, {HOST: size_bytes})
+
+    def drop(self, name: str) -> None:
+        """Nothing of it runs any more, or it is a worker now."""
+        self._pids.pop(name, None)
+        self._peaks.pop(name, None)
+        self.book = self.book.post(name, ledger.Event.ENDED).post(name, ledger.Event.VERIFIED)
+
+    def unpromised_bytes(self, total_bytes: int) -> int:
+        """Of the memory that the settings leave to models on a machine of this size; below 0: they were changed."""
+        most = host_limits(self.settings(), total_bytes).day_bytes - watchdog_reserve()
+        return most - self.book.reserved_on(HOST)
+
+    def close(self) -> None:
+        """Answers nobody's question any more."""
+        self._closing.set()
+
+    def started(self, start: str, pid: Callable[[], int | None]) -> None:
+        """`pid`: of its process, once there is one."""
+        self._pids[start] = pid
+        self.post(start, ledger.Event.SPAWNED)
+
+    def post(self, start: str, event: ledger.Event) -> None:
+        self.book = self.book.post(start, event)
+
+    async def ended(self, start: str, *, clean: bool) -> None:
+        """Nothing of it runs any more: returns once its memory was seen to have come back, or will not. `clean`: it
+        went as it was asked to."""
+        self._pids.pop(start, None)
+        if start not in self.book.entries:
+            return
+        self._learn(start, clean=clean)
+        if self.book.entries[start].state is ledger.State.RESERVED:
+            self.book = self.book.post(start, ledger.Event.GIVEN_UP)
+        else:
+            self.book = self.book.post(start, ledger.Event.ENDED)
+            await self._released(start)
+        self._unsized.discard(start)
+
+    async def sample(self) -> None:
+        """Looks at every running start. The kernel keeps their peaks, so that looking rarely is enough. Raises
+        SensorFailed."""
+        pids = {start: number for start, pid in self._pids.items() if (number := pid()) is not None}
+        seen, free = await asyncio.to_thread(self._sampled, pids)
+        for start, now in seen.items():
+            if start in self._pids:
+                self._peaks[start] = now.after(self._peaks.get(start))
+        self._gpu_free.update({start: size for start, size in free.items() if start in self._pids})
+
+    def seen_bytes(self, start: str) -> int:
+        """The most on the host so far."""
+        seen = self._peaks.get(start)
+        return seen.peak_bytes if seen else 0
+
+    def private_bytes(self, start: str) -> int:
+        """What it has of the host's memory for itself, as last seen."""
+        seen = self._peaks.get(start)
+        return seen.private_bytes if seen else 0
+
+    def offenders(self, limit_bytes: int) -> tuple[str, ...]:
+        """The workers that have more than they were promised, while all together have more than they may."""
+        taken = {start: seen.private_bytes for start, seen in self._peaks.items() if start in self.book.entries}
+        if sum(taken.values()) <= limit_bytes:
+            return ()
+        entries = self.book.entries
+        beyond = (start for start, size in taken.items() if size > entries[start].bytes_by_device.get(HOST, 0))
+        return tuple(start for start in beyond if start in self._keys)
+
+    def tripped(self, start: str, size_bytes: int) -> None:
+        """It is ended for what it took: it needs at least so much."""
+        self._tripped[start] = size_bytes
+
+    def _sampled(self, pids: Mapping[str, int]) -> tuple[dict[str, Seen], dict[str, int]]:
+        """Blocking. GPUs are asked only where a start has one."""
+        entries = self.book.entries
+        on_gpus = {
+            start: devices
+            for start in pids
+            if start in entries and (devices := [name for name in entries[start].bytes_by_device if name != HOST])
+        }
+        gpus = self.sensor.gpus() if on_gpus else ()
+        free = {start: gpu_free(gpus, devices) for start, devices in on_gpus.items()}
+        return {start: self._seen(pid, gpus) for start, pid in pids.items()}, free
+
+    def _seen(self, pid: int, gpus: Iterable[Gpu | UnreadableGpu]) -> Seen:
+        tree = self.host.tree(pid)
+        found = [process for one in tree if (process := self.sensor.process(one))]
+        on_gpus = sum(gpu.processes.get(one, 0) for gpu in gpus if isinstance(gpu, Gpu) for one in tree)
+        private = sum(process.private_bytes for process in found)
+        return Seen(private, sum(process.peak_bytes for process in found), on_gpus)
+
+    def _learn(self, start: str, *, clean: bool) -> None:
+        seen, key = self._peaks.pop(start, None), self._keys.pop(start, None)
+        tripped = self._tripped.pop(start, None)
+        if seen and seen.peak_bytes and key:
+            run = Run(seen.peak_bytes, seen.gpu_bytes, clean=clean, killed_at_bytes=tripped)
+            self.peaks.add(key, self.book.entries[start].model_id, run)
+
+    # The verdict.
+
+    async def _verdict(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> View:
+        """Never a refusal: that is raised. From the last reading to its return nothing else runs."""
+        model_id = order.spec.id
+        if self.closed is not None:
+            raise InsufficientMemory(
+                f"cannot load {model_id}: {self.closed}", should_retry=True, retry_after_s=RETRY_AFTER_S
+            )
+        told = self._accounts.get(effective)
+        view = await self._look(order, effective, leaving, told)
+        if told is None and worth_asking(view.question, view.verdict):
+            told = await asyncio.to_thread(ask_engine, order, self._closing)
+            self._remember(effective, told)
+            view = await self._look(order, effective, leaving, told)
+        if isinstance(view.verdict, Refuse):
+            raise view.verdict.error(model_id)
+        return view
+
+    async def _look(
+        self, order: StartOrder, effective: str, leaving: frozenset[str], told: DryRun | DryRunFailed | None
+    ) -> View:
+        pids = {start: pid() for start, pid in self._pids.items()}
+        try:
+            reading = await asyncio.to_thread(self._read, pids, order.engine)
+        except SensorFailed as error:
+            raise InsufficientMemory(
+                f"cannot load {order.spec.id}: this machine does not tell its memory: {error}",
+                should_retry=True,
+                retry_after_s=RETRY_AFTER_S,
+            ) from error
+        settings = self.settings()
+        machine = machine_of(reading.memory, reading.gpus, reading.cpu, settings, self._held(reading, leaving))
+        question = question_of(order, machine, None if isinstance(told, DryRunFailed) else told)
+
+        def key(shape: LoadShape | None) -> str:
+            return peak_key(order, reading, shape, effective)
+
+        verdict = decide(question, machine, lambda shape: self.peaks.seen(key(shape)), allow_clamp=settings.allow_clamp)
+        return View(verdict, question, machine, key)
+
+    def _read(self, pids: Mapping[str, int | None], engine: Engine) -> Reading:
+        """Blocking. Raises SensorFailed."""
+        state = engine.availability()
+        version = state.version if isinstance(state, Available) else ""
+        gpus = self.sensor.gpus()
+        own = {start: self._taken(pid, gpus) for start, pid in pids.items() if pid is not None}
+        return Reading(self.sensor.memory(), gpus, self.sensor.cpu(), version, own)
+
+    def _taken(self, pid: int, gpus: Iterable[Gpu | UnreadableGpu]) -> dict[str, int]:
+        tree = self.host.tree(pid)
+        seen = [process for one in tree if (process := self.sensor.process(one))]
+        on_gpus = {gpu.uuid: sum(gpu.processes.get(one, 0) for one in tree) for gpu in gpus if isinstance(gpu, Gpu)}
+        return {HOST: sum(process.private_bytes for process in seen), **on_gpus}
+
+    def _held(self, reading: Reading, leaving: frozenset[str]) -> Held:
+        """A worker's own memory counts up to its promise: what it takes beyond that is missing to all. Of unknown size,
+        its promise is what it has. Whoever leaves gives back what it has, so that it holds no promise."""
+        own: dict[str, int] = {}
+        promised: dict[str, int] = {}
+        for start, entry in self.book.entries.items():
+            taken = reading.own.get(start, {})
+            sizes = taken if start in self._unsized else entry.bytes_by_device
+            for device, size in sizes.items():
+                own[device] = own.get(device, 0) + min(taken.get(device, 0), size)
+                if entry.model_id not in leaving:
+                    promised[device] = promised.get(device, 0) + size
+        return Held(own, promised)
+
+    def _remember(self, effective: str, told: DryRun | DryRunFailed) -> None:
+        while len(self._accounts) >= _ACCOUNTS_KEPT:
+            self._accounts.pop(next(iter(self._accounts)))
+        self._accounts[effective] = told
+
+    # The end.
+
+    async def _released(self, start: str) -> None:
+        """The process is gone, and with it all that it had on the host; a driver may take seconds for a GPU's."""
+        entry, free_before = self.book.entries[start], self._gpu_free.pop(start, None)
+        waited_s = 0.0
+        while free_before is not None:
+            verdict = await asyncio.to_thread(self._judged, entry, free_before, waited_s)
+            if verdict is Release.DONE:
+                break
+            if verdict is Release.HALT:
+                # The promise stays: what did not come back cannot be promised to another.
+                log.error("memory did not come back", model=entry.model_id, devices=sorted(entry.bytes_by_device))
+                return
+            await asyncio.sleep(RELEASE_LOOK_S)
+            waited_s += RELEASE_LOOK_S
+        self.book = self.book.post(start, ledger.Event.VERIFIED)
+
+    def _judged(self, entry: Entry, free_before: int, waited_s: float) -> Release:
+        """Blocking."""
+        try:
+            free = gpu_free(self.sensor.gpus(), entry.bytes_by_device)
+        except SensorFailed:
+            free = 0
+        size = sum(size for device, size in entry.bytes_by_device.items() if device != HOST)
+        return judge(Sight(True, 0, 0, 0, 0, size, free_before, free), waited_s)
