@@ -31,13 +31,18 @@ class Validator(Protocol):
 
 def accepts(tool: Tool, arguments: Mapping[str, Any]) -> bool:
     """Whether the schema accepts them. Of one that is not sound only the names of parameters hold."""
-    validator = _compiled(json.dumps(tool.schema, sort_keys=True, default=str))
+    validator = validator_of(tool.schema)
     if validator is not None:
         return validator.is_valid(arguments)
     required = tool.schema.get("required")
     wanted = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
     declared = tool.declared
     return wanted <= arguments.keys() and (declared is None or arguments.keys() <= declared.keys())
+
+
+def validator_of(schema: Mapping[str, Any]) -> Validator | None:
+    """The schema ready to be asked; None: it is not sound, or too long."""
+    return _compiled(json.dumps(schema, sort_keys=True, default=str))
 
 
 @lru_cache(maxsize=512)
