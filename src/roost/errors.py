@@ -9,7 +9,7 @@ RoostError
 ├── RequestTimeout 408 · Conflict 409 · RequestTooLarge 413 · UnsupportedMediaType 415 · HeadersTooLarge 431
 ├── TooManyRequests 429       ConcurrencyLimit
 ├── ServerError 500           InternalError
-├── BadGateway 502            UpstreamCrashed, UpstreamDisconnected
+├── BadGateway 502            UpstreamCrashed, UpstreamDisconnected, UnusableAnswer
 ├── Unavailable 503           ModelLoading, ModelLoadingTimeout, ModelNotResident, ModelUnavailable, WorkerFailed,
 │                             WorkerOutOfMemory, NodeUnreachable, InsufficientMemory, ShuttingDown, StorageFull,
 │                             TooManyConnections
@@ -180,6 +180,14 @@ class UpstreamCrashed(BadGateway):
 
 class UpstreamDisconnected(BadGateway):
     code = "upstream_disconnected"
+
+
+class UnusableAnswer(BadGateway):
+    """The model answered, but not what the request demanded: no call of a tool, or text that breaks the schema."""
+
+    code = "unusable_answer"
+    # The same model would mostly do the same again.
+    should_retry_default = False
 
 
 class Unavailable(RoostError):

@@ -63,11 +63,13 @@ IMPORTS: dict[str, Rule] = {
     ),
     "routing": rule("registry", "catalog", "memory", because="pure: workers and nodes come in as status values"),
     "store": rule("config.files", because="other rooms see its protocols; it knows nothing of who records"),
+    "toolcalls": rule(because="pure: text in, calls out; it knows neither requests nor engines"),
     "gateway": rule(
         "registry",
         "routing",
         "workers",
         "store",
+        "toolcalls",
         because="engines are behind workers' tickets: a request must not depend on which engine answers",
     ),
     "client": rule("daemon_types", because="it knows the API's shapes, not the daemon's insides"),

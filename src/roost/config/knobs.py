@@ -78,6 +78,12 @@ class Knobs(Section):
     chat_template_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the chat template, such as enable_thinking."
     )
+    tools: Literal["auto", "off", "marker", "full"] = Field(
+        "auto",
+        description="How far roost looks for tool calls that the engine left in the text, when a request brings tools. "
+        "off: not at all; marker: the marks of the model's own family; full: every family's, and a whole message in "
+        "the shape of a call; auto: marker. A request may say otherwise: `x-roost-tools`.",
+    )
     tool_parser: str | None = Field(None, description="Tool-call parser; unset: by the chat template's family.")
     reasoning_parser: str | None = Field(None, description="Reasoning parser; unset: by the chat template's family.")
     speculative_decoding: bool = Field(False, description="Off: a draft model costs memory; measure before turning on.")

@@ -123,6 +123,7 @@ class LlamaCpp:
                 context_check="engine",
                 surfaces=SURFACES[shape.purpose],
                 vision=shape.projector is not None,
+                enforces_format=True,
             ),
             context_length=shape.context,
             concurrency=shape.sequences,

@@ -74,6 +74,8 @@ class EngineTraits:
     surfaces: frozenset[str]
     #: It can apply the chat template's system role anywhere, images as data URLs, and so on.
     vision: bool = False
+    #: It holds an answer to `response_format`, as was measured; else the gateway looks at the answer.
+    enforces_format: bool = False
     #: The generation-cap field it reads, for the filter (`max_tokens` everywhere so far).
     max_tokens_field: str = "max_tokens"
     #: Request headers that must not reach it.

@@ -160,7 +160,9 @@ def _finish(gateway: Gateway, exchange: Exchange, status: int) -> None:
         row = exchange.row(status)
         gateway.deps.activity.record(row)
         gateway.metrics.observe(row)
-        log_row(row)
+        if exchange.tools is not None:
+            gateway.metrics.observe_tools(row, exchange.tools)
+        log_row(row, exchange.tools)
     elif status >= 400:
         log_refused(exchange, status)
 

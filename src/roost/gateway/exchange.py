@@ -71,6 +71,8 @@ class Exchange:
     cached_tokens: int | None = None
     finish_reason: str | None = None
     capped: str | None = None
+    #: What was done about tool calls; None: the request brought none.
+    tools: str | None = None
     error: RoostError | None = None
     #: The last event of a stream is on its way: the request is complete, whatever the client does then.
     told_all: bool = False
@@ -111,6 +113,8 @@ class Exchange:
             headers["x-roost-route"] = self.reason
         if self.capped is not None:
             headers["x-roost-capped"] = self.capped
+        if self.tools is not None:
+            headers["x-roost-tools"] = self.tools
         return headers
 
     def count(self, usage: Mapping[str, Any] | None, timings: Mapping[str, Any] | None) -> None:
@@ -163,8 +167,9 @@ class Exchange:
         return self.error.code if self.error else None
 
 
-def log_row(row: ActivityRow) -> None:
-    """The one line of a request: names, sizes, times and ids."""
+def log_row(row: ActivityRow, tools: str | None = None) -> None:
+    """The one line of a request: names, sizes, times and ids; of its tool calls what was done about them."""
+    more = {} if tools is None else {"tools": tools}
     _log.info(
         "request",
         id=row.request_id,
@@ -184,6 +189,7 @@ def log_row(row: ActivityRow) -> None:
         bytes_out=row.bytes_out,
         consumer=row.consumer,
         cause=row.cause,
+        **more,
     )
 
 

@@ -22,6 +22,8 @@ class BodyPolicy:
     generation_cap: int | None
     #: Penalties that hold when a request sets none.
     penalties: Mapping[str, float]
+    #: How far tool calls are looked for: auto, off, marker, full.
+    tools: str = "auto"
 
     @classmethod
     def settle(cls, filters: tuple[FilterSettings, ...], knobs: Knobs) -> BodyPolicy:
@@ -29,7 +31,7 @@ class BodyPolicy:
         values = {name: getattr(knobs, name) for name in _PENALTIES}
         penalties = {name: value for name, value in values.items() if value is not None}
         idle = FilterSettings()
-        return cls(tuple(one for one in filters if one != idle), knobs.generation_cap, penalties)
+        return cls(tuple(one for one in filters if one != idle), knobs.generation_cap, penalties, knobs.tools)
 
 
 @dataclass(frozen=True)

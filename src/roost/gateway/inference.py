@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from roost.catalog.spec import ModelSpec
 from roost.config.settings import Settings
 from roost.errors import InvalidType, MissingParameter, ShuttingDown
 from roost.gateway.body import read_body
@@ -16,10 +17,12 @@ from roost.gateway.context import check_lower_bound
 from roost.gateway.document import Document, parse_object
 from roost.gateway.exchange import shown_name
 from roost.gateway.fields import check_fields, least_prompt_bytes
-from roost.gateway.filters import filtered
+from roost.gateway.filters import BodyPolicy, filtered
 from roost.gateway.job import Job
 from roost.gateway.streaming import stream_answer
-from roost.gateway.surfaces import Surface, check_model
+from roost.gateway.surfaces import CHAT, Surface, check_model
+from roost.gateway.tools.ask import HEADER, ask_of
+from roost.gateway.tools.layer import Layer
 from roost.gateway.whole import whole_answer
 from roost.registry.types import Resolution
 from roost.routing.choose import Standing, choose
@@ -86,11 +89,18 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
     policy = settled.policy(resolution)
     changed = filtered(values, policy, "max_tokens", surface.generates)
     exchange.capped = changed.capped
+    layer = _layer(call, values, policy, spec) if surface is CHAT else None
     ticket = gateway.deps.pool.enter(
         resolution.model_id, _entry(call, settings, values, least_prompt_bytes(surface.name, values))
     )
     route(call, resolution, ticket)
-    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket)
+    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket, layer)
+
+
+def _layer(call: Call, values: Mapping[str, Any], policy: BodyPolicy, spec: ModelSpec) -> Layer | None:
+    """What there is to do about tools and formats; None for a request without either. Raises RoostError."""
+    ask = ask_of(values, call.request.headers.get(HEADER), policy.tools)
+    return Layer(ask, call.exchange, spec.id, spec.chat_template) if ask is not None else None
 
 
 def _entry(call: Call, settings: Settings, values: Mapping[str, Any], prompt_bytes: int) -> Entry:

@@ -22,6 +22,7 @@ from roost.gateway.filters import BodyPolicy, filtered
 from roost.gateway.splice import apply, replace_model
 from roost.gateway.sse import StreamFacts
 from roost.gateway.surfaces import Surface, check_engine
+from roost.gateway.tools.layer import Layer
 from roost.gateway.upstream_errors import chatter, lost, translate, translate_frame
 from roost.workers.types import Posted, ReadyWorker, Ticket
 
@@ -57,6 +58,8 @@ class Job:
     spec: ModelSpec
     settings: Settings
     ticket: Ticket
+    #: What the request demands of tool calls and formats; None: nothing, and nothing is looked at.
+    layer: Layer | None = None
     #: Bytes of the answer have come from the worker: from now on nothing is tried again.
     answering: bool = field(default=False)
 
@@ -117,6 +120,8 @@ class Job:
         if worker.traits.max_tokens_field != "max_tokens":
             field_name = worker.traits.max_tokens_field
             changes = filtered(self.document.values, self.policy, field_name, self.surface.generates).changes
+        if self.layer is not None:
+            changes = {**changes, **self.layer.changes(self.document.values, worker)}
         if not changes and not more and "model" in self.document.members:
             return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})

@@ -46,6 +46,7 @@ class Metrics:
     def __init__(self, pool: Pool) -> None:
         self._requests: Tally[tuple[str, str, str]] = Tally()
         self._tokens: Tally[tuple[str, str]] = Tally()
+        self._tools: Tally[tuple[str, str, str, str]] = Tally()
         self._first_byte: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._duration: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._registry = CollectorRegistry(auto_describe=False)
@@ -64,6 +65,12 @@ class Metrics:
         self._tokens[model, "completion"] += row.completion_tokens or 0
         self._tokens[model, "cached"] += row.cached_tokens or 0
 
+    def observe_tools(self, row: ActivityRow, label: str) -> None:
+        """Count what was done about the tool calls of one answer."""
+        outcome, *parts = label.split(";")
+        said = dict(part.split("=", 1) for part in parts)
+        self._tools[row.resolved or "", outcome, said.get("tier", ""), said.get("reason", "")] += 1
+
     def exposition(self) -> bytes:
         """What `/metrics` answers."""
         return generate_latest(self._registry)
@@ -73,6 +80,12 @@ class Metrics:
             "roost_requests", "Requests, 499 for a client that left.", ("route", "model", "status"), self._requests
         )
         yield _counter("roost_tokens", "Tokens as engines counted them.", ("model", "kind"), self._tokens)
+        yield _counter(
+            "roost_tool_answers",
+            "Answers to requests with tools, and what was done about their calls.",
+            ("model", "outcome", "tier", "reason"),
+            self._tools,
+        )
         yield _histogram(
             "roost_time_to_first_byte_seconds", "From arrival to the first byte of the answer's body.", self._first_byte
         )

@@ -124,6 +124,11 @@ class StreamRewriter:
         self._each = each
         self._template: Template | None = None
 
+    @property
+    def counter(self) -> StreamFacts:
+        """Counts the chunks that came."""
+        return self.facts
+
     def rewrite(self, event: bytes) -> bytes:
         """The event as the client gets it. Empty for what ends the stream, which `facts` then tells: `[DONE]`, an
         error frame, data that is no JSON object."""

@@ -40,13 +40,14 @@ class Template:
 def template_of(event: bytes, sent: bytes) -> Template | None:
     """The template that an event makes, which is valid JSON, and that was sent on as `sent`; None: it has no such
     string, or more than one."""
-    parts, sent_parts = _around(event), _around(sent)
+    parts, sent_parts = around(event), around(sent)
     if parts is None or sent_parts is None:
         return None
     return Template(*parts, *sent_parts)
 
 
-def _around(event: bytes) -> tuple[bytes, bytes] | None:
+def around(event: bytes) -> tuple[bytes, bytes] | None:
+    """What stands before and behind the one such string of an event; None: it has none, or more than one."""
     places = [match.end() for match in _VALUE.finditer(event)]
     if len(places) != 1:
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -15,6 +16,7 @@ from roost.errors import RoostError
 from roost.gateway.client_stream import ClientStream, event_stream
 from roost.gateway.job import BROKEN, Job
 from roost.gateway.sse import EventBuffer, StreamRewriter
+from roost.gateway.tools.events import CallEvents
 from roost.workers.types import Posted, ReadyWorker
 
 #: How long the engine gets to end a body whose `[DONE]` has come, before the connection is closed under it.
@@ -64,8 +66,12 @@ async def stream_answer(
 
 async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
     upstream = await job.run(lambda worker: _attempt(job, worker), job.ticket.worker)
+    calls = CallEvents(job.layer) if job.layer is not None else None
     try:
-        await _pump(job, upstream, rewriter, out)
+        if calls is None:
+            await _pump(job, upstream, rewriter, out, rewriter)
+        else:
+            await _pump_calls(job, upstream, rewriter, out, calls)
         await out.end()
         await _tail(upstream.response)
     finally:
@@ -73,9 +79,10 @@ async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
         facts = rewriter.facts
         job.call.exchange.count(facts.usage, facts.timings)
         job.call.exchange.finish_reason = facts.finish_reason
-        if job.call.exchange.completion_tokens is None and facts.chunks:
+        chunks = facts.chunks if calls is None else calls.chunks
+        if job.call.exchange.completion_tokens is None and chunks:
             # An engine that does not count sends a token a chunk, but for the first (role) and the last (reason).
-            job.call.exchange.completion_tokens = max(0, facts.chunks - 2)
+            job.call.exchange.completion_tokens = max(0, chunks - 2)
 
 
 async def _attempt(job: Job, worker: ReadyWorker) -> Upstream:
@@ -92,16 +99,64 @@ async def _attempt(job: Job, worker: ReadyWorker) -> Upstream:
     return Upstream(response, first)
 
 
-async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream) -> None:
+async def _pump_calls(
+    job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream, calls: CallEvents
+) -> None:
+    """The same with calls looked for on the way. What waits when the stream breaks goes out before the error."""
+    try:
+        await _pump(job, upstream, rewriter, out, _CallRewriter(calls, rewriter))
+    except RoostError:
+        if out.begun and (rest := b"".join(map(rewriter.rewrite, calls.flush()))):
+            await out.write(rest)
+        raise
+    finally:
+        if job.layer is not None:
+            job.layer.told()
+
+
+class _CallRewriter:
+    """Two stops of an event's way as one."""
+
+    def __init__(self, calls: CallEvents, rewriter: StreamRewriter) -> None:
+        self._calls = calls
+        self._rewriter = rewriter
+
+    @property
+    def counter(self) -> CallEvents:
+        return self._calls
+
+    def rewrite(self, event: bytes) -> bytes:
+        if self._rewriter.facts.over:
+            return b""
+        return b"".join(map(self._rewriter.rewrite, self._calls.feed(event)))
+
+
+class _Counter(Protocol):
+    @property
+    def chunks(self) -> int: ...
+
+
+class _Rewrites(Protocol):
+    """What turns the engine's events into the client's."""
+
+    @property
+    def counter(self) -> _Counter:
+        """Counts the chunks that came, sent on or not."""
+        ...
+
+    def rewrite(self, event: bytes) -> bytes: ...
+
+
+async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream, rewrites: _Rewrites) -> None:
     """Events in, events out, until `[DONE]`. Raises RoostError for every other end of the body."""
     buffer, facts, exchange = EventBuffer(), rewriter.facts, job.call.exchange
     content = upstream.response.content
-    data = upstream.first
+    data, came = upstream.first, rewrites.counter
     while data and facts.done_event is None:
-        before = facts.chunks
-        events = [rewriter.rewrite(event) for event in buffer.feed(data)]
-        if facts.chunks > before:
-            job.ticket.beat(facts.chunks - before)
+        before = came.chunks
+        events = [rewrites.rewrite(event) for event in buffer.feed(data)]
+        if came.chunks > before:
+            job.ticket.beat(came.chunks - before)
         if facts.done_event is not None and facts.complete:
             events.append(facts.done_event)
         if piece := b"".join(events):
@@ -111,7 +166,7 @@ async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: Cli
             exchange.told_all = facts.done_event is not None and facts.complete
         job.check_stream(facts)
         if facts.done_event is None:
-            if facts.chunks == before:
+            if came.chunks == before:
                 job.check_progress()
             data = await _next(job, content)
     if facts.done_event is None or not facts.complete:

@@ -19,6 +19,8 @@ from roost.gateway.job import BROKEN, Job
 from roost.gateway.large_json import LargeJson
 from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
+from roost.gateway.tools.layer import Layer
+from roost.gateway.tools.whole import settle
 from roost.workers.types import Posted, ReadyWorker
 
 #: A longer answer is not held: decoding it would keep all other requests waiting.
@@ -37,9 +39,24 @@ async def whole_answer(job: Job) -> web.StreamResponse:
     """One JSON answer, every byte the engine's own but the value of `model`."""
     with job.call.gateway.held.hold(job.model_id) as hold:
         answer = await job.run(lambda worker: _attempt(job, worker, hold), job.ticket.worker)
+        if job.layer is not None:
+            answer = _settled(job, job.layer, await _all(job, answer, hold))
         if isinstance(answer, Large):
             return await _relay(job, answer)
         return await send_json(job, answer)
+
+
+async def _all(job: Job, answer: bytes | Large, hold: Hold) -> bytes:
+    return answer if isinstance(answer, bytes) else _named(job, await _rest(job, answer, hold))
+
+
+def _settled(job: Job, layer: Layer, answer: bytes) -> bytes:
+    """The answer with its calls; as it came when nothing was to be done. Raises RoostError."""
+    values = json.loads(answer)
+    if not isinstance(values, dict) or not settle(layer, values):
+        return answer
+    _count(job, values)
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 async def send_json(job: Job, body: bytes, more: Mapping[str, str] = MappingProxyType({})) -> web.StreamResponse:
@@ -55,11 +72,11 @@ async def send_json(job: Job, body: bytes, more: Mapping[str, str] = MappingProx
 async def held_answer(job: Job, hold: Hold) -> dict[str, Any]:
     """The same decoded, for who says it in another shape. Raises RoostError, for what is no JSON object too."""
     answer = await job.run(lambda worker: _attempt(job, worker, hold), job.ticket.worker)
-    if isinstance(answer, Large):
-        answer = _named(job, await _rest(job, answer, hold))
-    values = json.loads(answer)
+    values = json.loads(await _all(job, answer, hold))
     if not isinstance(values, dict):
         raise _nonsense(job)
+    if job.layer is not None and settle(job.layer, values):
+        _count(job, values)
     return values
 
 

@@ -18,6 +18,8 @@ class Behaviour:
     tokens: int | None = None
     #: The reply's text instead of the deterministic sentence.
     text: str | None = None
+    #: The reply's tokens as they are: a text in pieces of any length.
+    pieces: tuple[str, ...] | None = None
     #: Silence before the first token, on top of the process's prefill delay.
     delay_s: float = 0.0
     #: Like `delay_s`, but the CPU works: a long prefill.

@@ -62,6 +62,8 @@ def compose(model: str, digest: str, chat: bool, body: Mapping[str, Any], behavi
 
 def reply_words(model: str, digest: str, behaviour: Behaviour) -> tuple[str, ...]:
     """The tokens: a sentence, a text of the test's own, or as many as it asks for."""
+    if behaviour.pieces is not None:
+        return tuple(behaviour.pieces)
     text = behaviour.text if behaviour.text is not None else f"{model} read request {digest} ."
     words = text.split(" ")
     tokens = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
