@@ -33,12 +33,19 @@ from roost.engines.types import (
     WorkerPlace,
 )
 from roost.errors import BadConfiguration
+from roost.host.gpus import nvidia_models
 from roost.memory.types import CacheKind, DryRunPlan, LoadShape, MlxDryRun, Runtime
 
 #: Both engines compute prefill in steps that a cancel cannot interrupt; their own 2048 makes a cancel take seconds.
 PREFILL_STEP_TOKENS = 512
 #: The engines cut replies at 512 and 32768 tokens by default, in silence; the context is the limit of ours.
 UNLIMITED_TOKENS = 2**31 - 1
+
+#: Endings of what MLX compiles, by device: it looks for them in `mlx/` of the temporary folder.
+_COMPILED = {"cpu": (".so",), "cuda": (".ptx", ".txt")}
+#: A worker is one process: where Open MPI is installed, MLX would join a group of it at its start, and end when there
+#: is none.
+_ALONE = {"MLX_MPI_LIBNAME": "none"}
 
 LAUNCHERS = Path(__file__).parent / "launchers"
 
@@ -74,7 +81,8 @@ class MlxEnvironment:
 
     def of(self, place: WorkerPlace, knobs: Knobs, environ: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of one start."""
-        return worker_environment(environ, place, knobs.env, engine=self.variables, libraries=self.device == "cuda")
+        variables = {**_ALONE, **self.variables}
+        return worker_environment(environ, place, knobs.env, engine=variables, libraries=self.device == "cuda")
 
 
 @dataclass(frozen=True)
@@ -92,11 +100,14 @@ class MlxWorker:
 
 
 def kernels(engine: str, environment: MlxEnvironment, paths: Paths) -> Kernels | None:
-    """On a CPU MLX has a C++ compiler build a kernel for each new chain of operations: seconds of a first token."""
-    if environment.device != "cpu":
+    """Metal brings its kernels along. On a CPU MLX has a C++ compiler build one for each new chain of operations, with
+    CUDA the driver's: seconds, and up to a minute, of a first token."""
+    if environment.device not in _COMPILED:
         return None
-    digest = hashlib.sha256(f"{environment.python} {environment.installation}".encode()).hexdigest()
-    return Kernels(paths.kernels / f"{engine.replace('-', '_')}-{digest[:12]}", inside="mlx", suffix=".so")
+    facts = (environment.python, environment.installation, *(nvidia_models() if environment.device == "cuda" else ()))
+    digest = hashlib.sha256(" ".join(facts).encode()).hexdigest()
+    name = f"{engine.replace('-', '_')}-{digest[:12]}"
+    return Kernels(paths.kernels / name, inside="mlx", suffixes=_COMPILED[environment.device])
 
 
 def standby(environment: MlxEnvironment, knobs: Knobs, place: WorkerPlace, environ: Mapping[str, str]) -> StandbyPlan:

@@ -135,7 +135,7 @@ class Kernels:
     #: The engine's folder for them, in the home of a start.
     inside: str
     #: How the files that matter end.
-    suffix: str
+    suffixes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,19 @@ def integrated(gpu: Gpu | UnreadableGpu, host: HostMemory) -> Gpu | UnreadableGp
     return Gpu(gpu.uuid, gpu.name, 0, GpuKind.SHARED, host.total_bytes, host.available_bytes)
 
 
+def nvidia_models(folder: Path = Path("/proc/driver/nvidia/gpus")) -> tuple[str, ...]:
+    """What kinds of GPU there are, as Linux's driver tells at once; empty where it does not."""
+    texts = (_read_quietly(path) for path in sorted(folder.glob("*/information")))
+    return tuple(sorted({match[1].strip() for text in texts if (match := re.search(r"^Model:(.*)$", text, re.M))}))
+
+
+def _read_quietly(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def nvidia_gpus() -> tuple[Gpu | UnreadableGpu, ...]:
     """By NVML; where its library cannot be loaded, by nvidia-smi; none where there is neither."""
     found = nvml.read_gpus()

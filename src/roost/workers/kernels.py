@@ -33,8 +33,8 @@ def take(kernels: Kernels, home: Path) -> None:
         for other in kernels.store.parent.iterdir():
             if other != kernels.store and other.name.partition("-")[0] == kernels.store.name.partition("-")[0]:
                 shutil.rmtree(other, ignore_errors=True)
-        kept_bytes = sum(size for _, size in _files(kernels.store, kernels.suffix))
-        for path, size in _files(home / kernels.inside, kernels.suffix):
+        kept_bytes = sum(size for _, size in _files(kernels.store, kernels.suffixes))
+        for path, size in _files(home / kernels.inside, kernels.suffixes):
             target = kernels.store / path.relative_to(home / kernels.inside)
             if not target.exists() and (kept_bytes := kept_bytes + size) <= MOST_BYTES:
                 _copy(path, target)
@@ -50,11 +50,11 @@ def _copy(path: Path, target: Path) -> None:
         half.unlink(missing_ok=True)
 
 
-def _files(folder: Path, suffix: str) -> Iterator[tuple[Path, int]]:
-    """Regular files with this ending, and their bytes; a worker's links are not followed."""
+def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    """Regular files with these endings, and their bytes; a worker's links are not followed."""
     for root, _, names in os.walk(folder):
         for name in sorted(names):
             path = Path(root, name)
             look = path.lstat()
-            if name.endswith(suffix) and not name.startswith(".") and stat.S_ISREG(look.st_mode):
+            if name.endswith(suffixes) and not name.startswith(".") and stat.S_ISREG(look.st_mode):
                 yield path, look.st_size

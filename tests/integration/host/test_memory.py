@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from roost.host.bandwidth import measured_bandwidth
-from roost.host.gpus import amd_gpus
+from roost.host.gpus import amd_gpus, nvidia_models
 from roost.host.linux_memory import LinuxMemory
 from roost.host.memory_types import Ceiling, Gpu, GpuKind, SensorFailed
 from roost.host.nvml import read_gpus
@@ -147,3 +147,12 @@ def test_amd_cards_are_found_in_sysfs(tmp_path: Path) -> None:
     (gpu,) = amd_gpus(tmp_path)
     assert isinstance(gpu, Gpu)
     assert (gpu.uuid, gpu.kind, gpu.free_bytes) == ("GPU-abc", GpuKind.OWN, 16 * 2**30)
+
+
+def test_the_kinds_of_gpus_are_read_where_the_driver_tells_them(tmp_path: Path) -> None:
+    for number, model in enumerate(("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3", "NVIDIA L4")):
+        (tmp_path / f"0000:0{number}:00.0").mkdir()
+        text = f"Model: \t\t {model}\nIRQ:   \t\t 26\n"
+        (tmp_path / f"0000:0{number}:00.0/information").write_text(text)
+    assert nvidia_models(tmp_path) == ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
+    assert nvidia_models(tmp_path / "nowhere") == ()

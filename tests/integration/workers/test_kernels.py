@@ -13,7 +13,7 @@ from roost.workers.kernels import bring, take
 
 @pytest.fixture
 def store(tmp_path: Path) -> Kernels:
-    return Kernels(tmp_path / "kernels" / "mlx_lm-1", inside="mlx", suffix=".so")
+    return Kernels(tmp_path / "kernels" / "mlx_lm-1", inside="mlx", suffixes=(".so",))
 
 
 def compiled(home: Path, name: str = "libAdd.so", data: bytes = b"machine code") -> Path:
