@@ -84,6 +84,17 @@ class Knobs(Section):
         "off: not at all; marker: the marks of the model's own family; full: every family's, and a whole message in "
         "the shape of a call; auto: marker. A request may say otherwise: `x-roost-tools`.",
     )
+    thinking: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether a model that can thinks before it answers, by whatever switch its template has; auto: as "
+        "its template does. A request may say otherwise: `reasoning_effort` (none: off).",
+    )
+    thinking_budget: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens that it may think before it must answer (llama.cpp, vllm-mlx). A request may say "
+        "otherwise: `thinking_budget_tokens`.",
+    )
     tool_parser: str | None = Field(None, description="Tool-call parser; unset: by the chat template's family.")
     reasoning_parser: str | None = Field(None, description="Reasoning parser; unset: by the chat template's family.")
     speculative_decoding: bool = Field(False, description="Off: a draft model costs memory; measure before turning on.")

@@ -22,6 +22,8 @@ TUNING = (
     "completion_batch",
     "chunked_prefill",
     "chat_template_args",
+    "thinking",
+    "thinking_budget",
     "tool_parser",
     "reasoning_parser",
     "speculative_decoding",

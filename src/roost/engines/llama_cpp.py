@@ -124,6 +124,8 @@ class LlamaCpp:
                 surfaces=SURFACES[shape.purpose],
                 vision=shape.projector is not None,
                 enforces_format=True,
+                splits_thoughts=shape.reasoning_format != "none",
+                thinking_budget_field="thinking_budget_tokens",
             ),
             context_length=shape.context,
             concurrency=shape.sequences,

@@ -49,6 +49,7 @@ TRAITS = EngineTraits(
     context_check="engine",
     surfaces=frozenset({"chat", "completions"}),
     vision=False,
+    splits_thoughts=True,
 )
 
 _UNSUPPORTED = (
@@ -58,6 +59,7 @@ _UNSUPPORTED = (
     ("checkpoints", "it keeps none; remove it"),
     ("gpu_layers", "MLX runs all layers on one device; remove it"),
     ("threads", "MLX chooses its threads itself; remove it"),
+    ("thinking_budget", "it knows no such limit; remove it or use llama.cpp"),
     ("tool_parser", "it infers the parser from the chat template; remove it or use vllm-mlx"),
     ("reasoning_parser", "it infers the parser from the tokenizer; remove it or use vllm-mlx"),
     ("speculative_decoding", "a draft model ends batching in it; turn it off or use llama.cpp"),

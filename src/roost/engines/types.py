@@ -76,6 +76,10 @@ class EngineTraits:
     vision: bool = False
     #: It holds an answer to `response_format`, as was measured; else the gateway looks at the answer.
     enforces_format: bool = False
+    #: It puts thoughts into a field of their own.
+    splits_thoughts: bool = False
+    #: The field in which it reads how many tokens may be thought; None: it knows no such limit.
+    thinking_budget_field: str | None = None
     #: The generation-cap field it reads, for the filter (`max_tokens` everywhere so far).
     max_tokens_field: str = "max_tokens"
     #: Request headers that must not reach it.

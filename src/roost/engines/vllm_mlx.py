@@ -34,7 +34,7 @@ from roost.engines.types import (
     WorkerHttp,
     WorkerPlace,
 )
-from roost.engines.vllm_mlx_parsers import parser_flags, parser_problems
+from roost.engines.vllm_mlx_parsers import parser_flags, parser_problems, reasoning_parser
 from roost.errors import Unavailable
 from roost.memory.types import DryRunPlan, LoadShape
 
@@ -111,7 +111,7 @@ class VllmMlx:
             environment=environment(engine),
             command=("vllm-mlx", "serve"),
             arguments=arguments(spec, knobs),
-            traits=traits(spec, engine.device),
+            traits=traits(spec, engine.device, reasoning_parser(NAME, spec, knobs) is not None),
             configuration={"log_level": knobs.engine_log_level},
             kernels=mlx_worker.kernels(NAME, environment(engine), self._paths),
         )
@@ -194,8 +194,10 @@ async def _move_cache(worker: WorkerHttp, action: str, folder: Path) -> int:
     return entries if isinstance(entries, int) else 0
 
 
-def traits(spec: ModelSpec, device: str) -> EngineTraits:
+def traits(spec: ModelSpec, device: str, splits_thoughts: bool = False) -> EngineTraits:
     return EngineTraits(
+        splits_thoughts=splits_thoughts,
+        thinking_budget_field="thinking_token_budget",
         # Noticed within half a second, acted on after the step that is being computed.
         cancels_non_stream=True,
         # It streams its 200 before it has tokenized the prompt, so the length must be asked before.

@@ -162,7 +162,9 @@ def _finish(gateway: Gateway, exchange: Exchange, status: int) -> None:
         gateway.metrics.observe(row)
         if exchange.tools is not None:
             gateway.metrics.observe_tools(row, exchange.tools)
-        log_row(row, exchange.tools)
+        if exchange.thinking is not None:
+            gateway.metrics.observe_unfinished(row)
+        log_row(row, exchange.tools, exchange.thinking)
     elif status >= 400:
         log_refused(exchange, status)
 

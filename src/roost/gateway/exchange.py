@@ -73,6 +73,8 @@ class Exchange:
     capped: str | None = None
     #: What was done about tool calls; None: the request brought none.
     tools: str | None = None
+    #: `unfinished`: the token limit came before the model had thought to its end, and it said nothing.
+    thinking: str | None = None
     error: RoostError | None = None
     #: The last event of a stream is on its way: the request is complete, whatever the client does then.
     told_all: bool = False
@@ -115,6 +117,8 @@ class Exchange:
             headers["x-roost-capped"] = self.capped
         if self.tools is not None:
             headers["x-roost-tools"] = self.tools
+        if self.thinking is not None:
+            headers["x-roost-thinking"] = self.thinking
         return headers
 
     def count(self, usage: Mapping[str, Any] | None, timings: Mapping[str, Any] | None) -> None:
@@ -167,9 +171,9 @@ class Exchange:
         return self.error.code if self.error else None
 
 
-def log_row(row: ActivityRow, tools: str | None = None) -> None:
+def log_row(row: ActivityRow, tools: str | None = None, thinking: str | None = None) -> None:
     """The one line of a request: names, sizes, times and ids; of its tool calls what was done about them."""
-    more = {} if tools is None else {"tools": tools}
+    more = {key: value for key, value in (("tools", tools), ("thinking", thinking)) if value is not None}
     _log.info(
         "request",
         id=row.request_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from roost.config.settings import ClampRule, FilterSettings, Knobs
@@ -24,6 +24,11 @@ class BodyPolicy:
     penalties: Mapping[str, float]
     #: How far tool calls are looked for: auto, off, marker, full.
     tools: str = "auto"
+    #: Whether a model that can thinks: auto, on, off; and for how many tokens.
+    thinking: str = "auto"
+    thinking_budget: int | None = None
+    #: Arguments of the chat template: some engines let those of a request replace them.
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def settle(cls, filters: tuple[FilterSettings, ...], knobs: Knobs) -> BodyPolicy:
@@ -31,7 +36,15 @@ class BodyPolicy:
         values = {name: getattr(knobs, name) for name in _PENALTIES}
         penalties = {name: value for name, value in values.items() if value is not None}
         idle = FilterSettings()
-        return cls(tuple(one for one in filters if one != idle), knobs.generation_cap, penalties, knobs.tools)
+        return cls(
+            tuple(one for one in filters if one != idle),
+            knobs.generation_cap,
+            penalties,
+            knobs.tools,
+            knobs.thinking,
+            knobs.thinking_budget,
+            knobs.chat_template_args,
+        )
 
 
 @dataclass(frozen=True)

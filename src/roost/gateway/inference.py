@@ -23,6 +23,7 @@ from roost.gateway.streaming import stream_answer
 from roost.gateway.surfaces import CHAT, Surface, check_model
 from roost.gateway.tools.ask import HEADER, ask_of
 from roost.gateway.tools.layer import Layer
+from roost.gateway.tools.thoughts import thoughts_of
 from roost.gateway.whole import whole_answer
 from roost.registry.types import Resolution
 from roost.routing.choose import Standing, choose
@@ -90,11 +91,14 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
     changed = filtered(values, policy, "max_tokens", surface.generates)
     exchange.capped = changed.capped
     layer = _layer(call, values, policy, spec) if surface is CHAT else None
+    thoughts = None
+    if surface is CHAT and "thinking" in spec.capabilities:
+        thoughts = thoughts_of(values, spec.chat_template, spec.id, exchange, policy)
     ticket = gateway.deps.pool.enter(
         resolution.model_id, _entry(call, settings, values, least_prompt_bytes(surface.name, values))
     )
     route(call, resolution, ticket)
-    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket, layer)
+    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket, layer, thoughts)
 
 
 def _layer(call: Call, values: Mapping[str, Any], policy: BodyPolicy, spec: ModelSpec) -> Layer | None:

@@ -23,6 +23,7 @@ from roost.gateway.splice import apply, replace_model
 from roost.gateway.sse import StreamFacts
 from roost.gateway.surfaces import Surface, check_engine
 from roost.gateway.tools.layer import Layer
+from roost.gateway.tools.thoughts import Thoughts
 from roost.gateway.upstream_errors import chatter, lost, translate, translate_frame
 from roost.workers.types import Posted, ReadyWorker, Ticket
 
@@ -60,6 +61,8 @@ class Job:
     ticket: Ticket
     #: What the request demands of tool calls and formats; None: nothing, and nothing is looked at.
     layer: Layer | None = None
+    #: The model is one that thinks.
+    thoughts: Thoughts | None = None
     #: Bytes of the answer have come from the worker: from now on nothing is tried again.
     answering: bool = field(default=False)
 
@@ -120,6 +123,8 @@ class Job:
         if worker.traits.max_tokens_field != "max_tokens":
             field_name = worker.traits.max_tokens_field
             changes = filtered(self.document.values, self.policy, field_name, self.surface.generates).changes
+        if self.thoughts is not None:
+            changes = {**changes, **self.thoughts.changes(self.document.values, self.policy, worker)}
         if self.layer is not None:
             changes = {**changes, **self.layer.changes(self.document.values, worker)}
         if not changes and not more and "model" in self.document.members:

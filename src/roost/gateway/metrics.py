@@ -46,6 +46,7 @@ class Metrics:
     def __init__(self, pool: Pool) -> None:
         self._requests: Tally[tuple[str, str, str]] = Tally()
         self._tokens: Tally[tuple[str, str]] = Tally()
+        self._unfinished: Tally[tuple[str]] = Tally()
         self._tools: Tally[tuple[str, str, str, str]] = Tally()
         self._first_byte: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._duration: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
@@ -71,6 +72,10 @@ class Metrics:
         said = dict(part.split("=", 1) for part in parts)
         self._tools[row.resolved or "", outcome, said.get("tier", ""), said.get("reason", "")] += 1
 
+    def observe_unfinished(self, row: ActivityRow) -> None:
+        """Count an answer that was all thought."""
+        self._unfinished[(row.resolved or "",)] += 1
+
     def exposition(self) -> bytes:
         """What `/metrics` answers."""
         return generate_latest(self._registry)
@@ -85,6 +90,12 @@ class Metrics:
             "Answers to requests with tools, and what was done about their calls.",
             ("model", "outcome", "tier", "reason"),
             self._tools,
+        )
+        yield _counter(
+            "roost_unfinished_thoughts",
+            "Answers that reached their token limit while the model was still thinking.",
+            ("model",),
+            self._unfinished,
         )
         yield _histogram(
             "roost_time_to_first_byte_seconds", "From arrival to the first byte of the answer's body.", self._first_byte

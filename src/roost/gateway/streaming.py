@@ -17,6 +17,7 @@ from roost.gateway.client_stream import ClientStream, event_stream
 from roost.gateway.job import BROKEN, Job
 from roost.gateway.sse import EventBuffer, StreamRewriter
 from roost.gateway.tools.events import CallEvents
+from roost.gateway.tools.thought_events import ThoughtEvents
 from roost.workers.types import Posted, ReadyWorker
 
 #: How long the engine gets to end a body whose `[DONE]` has come, before the connection is closed under it.
@@ -66,12 +67,12 @@ async def stream_answer(
 
 async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
     upstream = await job.run(lambda worker: _attempt(job, worker), job.ticket.worker)
-    calls = CallEvents(job.layer) if job.layer is not None else None
+    stages = _stages(job)
     try:
-        if calls is None:
+        if not stages:
             await _pump(job, upstream, rewriter, out, rewriter)
         else:
-            await _pump_calls(job, upstream, rewriter, out, calls)
+            await _pump_staged(job, upstream, rewriter, out, stages)
         await out.end()
         await _tail(upstream.response)
     finally:
@@ -79,7 +80,7 @@ async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
         facts = rewriter.facts
         job.call.exchange.count(facts.usage, facts.timings)
         job.call.exchange.finish_reason = facts.finish_reason
-        chunks = facts.chunks if calls is None else calls.chunks
+        chunks = stages[0].chunks if stages else facts.chunks
         if job.call.exchange.completion_tokens is None and chunks:
             # An engine that does not count sends a token a chunk, but for the first (role) and the last (reason).
             job.call.exchange.completion_tokens = max(0, chunks - 2)
@@ -99,14 +100,36 @@ async def _attempt(job: Job, worker: ReadyWorker) -> Upstream:
     return Upstream(response, first)
 
 
-async def _pump_calls(
-    job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream, calls: CallEvents
+class _Stage(Protocol):
+    """A stop of events on their way: some wait there, some go on as others."""
+
+    @property
+    def chunks(self) -> int: ...
+
+    def feed(self, event: bytes) -> list[bytes]: ...
+
+    def flush(self) -> list[bytes]: ...
+
+
+def _stages(job: Job) -> list[_Stage]:
+    """Thoughts are told apart before calls are looked for."""
+    stages: list[_Stage] = []
+    if job.thoughts is not None:
+        stages.append(ThoughtEvents(job.thoughts))
+    if job.layer is not None:
+        stages.append(CallEvents(job.layer))
+    return stages
+
+
+async def _pump_staged(
+    job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream, stages: list[_Stage]
 ) -> None:
-    """The same with calls looked for on the way. What waits when the stream breaks goes out before the error."""
+    """The same by way of the stages. What waits when the stream breaks goes out before the error."""
+    staged = _Staged(stages, rewriter)
     try:
-        await _pump(job, upstream, rewriter, out, _CallRewriter(calls, rewriter))
+        await _pump(job, upstream, rewriter, out, staged)
     except RoostError:
-        if out.begun and (rest := b"".join(map(rewriter.rewrite, calls.flush()))):
+        if out.begun and (rest := staged.flush()):
             await out.write(rest)
         raise
     finally:
@@ -114,21 +137,29 @@ async def _pump_calls(
             job.layer.told()
 
 
-class _CallRewriter:
-    """Two stops of an event's way as one."""
+class _Staged:
+    """The stages and the rewriter as one."""
 
-    def __init__(self, calls: CallEvents, rewriter: StreamRewriter) -> None:
-        self._calls = calls
+    def __init__(self, stages: list[_Stage], rewriter: StreamRewriter) -> None:
+        self._stages = stages
         self._rewriter = rewriter
 
     @property
-    def counter(self) -> CallEvents:
-        return self._calls
+    def counter(self) -> _Stage:
+        return self._stages[0]
 
     def rewrite(self, event: bytes) -> bytes:
-        if self._rewriter.facts.over:
-            return b""
-        return b"".join(map(self._rewriter.rewrite, self._calls.feed(event)))
+        return b"" if self._rewriter.facts.over else self._through([event], self._stages)
+
+    def flush(self) -> bytes:
+        """What waits at each stage, through those behind it."""
+        places = range(len(self._stages))
+        return b"".join(self._through(self._stages[at].flush(), self._stages[at + 1 :]) for at in places)
+
+    def _through(self, events: list[bytes], stages: list[_Stage]) -> bytes:
+        for stage in stages:
+            events = [said for event in events for said in stage.feed(event)]
+        return b"".join(map(self._rewriter.rewrite, events))
 
 
 class _Counter(Protocol):

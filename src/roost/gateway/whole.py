@@ -19,7 +19,6 @@ from roost.gateway.job import BROKEN, Job
 from roost.gateway.large_json import LargeJson
 from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
-from roost.gateway.tools.layer import Layer
 from roost.gateway.tools.whole import settle
 from roost.workers.types import Posted, ReadyWorker
 
@@ -39,8 +38,8 @@ async def whole_answer(job: Job) -> web.StreamResponse:
     """One JSON answer, every byte the engine's own but the value of `model`."""
     with job.call.gateway.held.hold(job.model_id) as hold:
         answer = await job.run(lambda worker: _attempt(job, worker, hold), job.ticket.worker)
-        if job.layer is not None:
-            answer = _settled(job, job.layer, await _all(job, answer, hold))
+        if job.layer is not None or job.thoughts is not None:
+            answer = _settled(job, await _all(job, answer, hold))
         if isinstance(answer, Large):
             return await _relay(job, answer)
         return await send_json(job, answer)
@@ -50,10 +49,16 @@ async def _all(job: Job, answer: bytes | Large, hold: Hold) -> bytes:
     return answer if isinstance(answer, bytes) else _named(job, await _rest(job, answer, hold))
 
 
-def _settled(job: Job, layer: Layer, answer: bytes) -> bytes:
+def _settle(job: Job, values: dict[str, Any]) -> bool:
+    """Thoughts and calls put where clients look for them; whether anything was done. Raises RoostError."""
+    split = job.thoughts is not None and job.thoughts.settle(values)
+    return (job.layer is not None and settle(job.layer, values)) or split
+
+
+def _settled(job: Job, answer: bytes) -> bytes:
     """The answer with its calls; as it came when nothing was to be done. Raises RoostError."""
     values = json.loads(answer)
-    if not isinstance(values, dict) or not settle(layer, values):
+    if not isinstance(values, dict) or not _settle(job, values):
         return answer
     _count(job, values)
     return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
@@ -75,7 +80,7 @@ async def held_answer(job: Job, hold: Hold) -> dict[str, Any]:
     values = json.loads(await _all(job, answer, hold))
     if not isinstance(values, dict):
         raise _nonsense(job)
-    if job.layer is not None and settle(job.layer, values):
+    if _settle(job, values):
         _count(job, values)
     return values
 

@@ -6,11 +6,13 @@ import ast
 import re
 from collections.abc import Iterator
 
+from roost.toolcalls.calls import calls_in
 from roost.toolcalls.cursor import Cursor
 from roost.toolcalls.literal import literal_value, parse_expression, python_end
 from roost.toolcalls.values import NoCall, RawCall, Reason
 
 _LFM, _LFM_END = "<|tool_call_start|>", "<|tool_call_end|>"
+_JSON_LIST = re.compile(r"\[\s*\{")
 _HEAD = re.compile(r"\[\s*([A-Za-z_][\w.-]*)\s*\(")
 _HEAD_CUT = re.compile(r"\[\s*(?:[A-Za-z_][\w.-]*\s*)?$")
 
@@ -21,7 +23,10 @@ def lfm(cursor: Cursor) -> Iterator[RawCall]:
         cursor.space()
         if cursor.next != "[":
             raise cursor.wrong("[")
-        yield from call_list(cursor)
+        if _JSON_LIST.match(cursor.text, cursor.at):
+            yield from calls_in(cursor.value(_LFM_END))
+        else:
+            yield from call_list(cursor)
         cursor.space().take(_LFM_END)
         cursor.space()
 

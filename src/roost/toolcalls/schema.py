@@ -178,14 +178,19 @@ def _said(text: str, kinds: frozenset[str], schema: object, root: Mapping[str, A
 
 
 def _reading(text: str) -> Any:
-    """Raises ValueError for what is neither JSON nor one of Python's three words."""
+    """Raises ValueError for what is neither JSON, or near enough to it, nor one of Python's three words."""
     word = text.strip()
     if word in _PYTHON_WORDS:
         return _PYTHON_WORDS[word]
-    try:
+    if word[:1] not in ("{", "["):
         return decode(word)
-    except RecursionError:
-        raise ValueError("too deep") from None
+    try:
+        read = read_value(word, 0)
+    except NoCall:
+        raise ValueError("no value") from None
+    if read.end != len(word):
+        raise ValueError("more than a value")
+    return read.value
 
 
 def checked(tool: Tool, arguments: Any, raw: str | None) -> tuple[str, tuple[str, ...]]:

@@ -20,6 +20,8 @@ from roost.toolcalls.values import Finding, NoCall, Reason, Tier
 
 #: A longer call is not waited for.
 MOST_HELD = 64 * 1024
+#: Nor does more white space wait for what may follow it: some models never stop writing line feeds.
+_MOST_SPACE = 256
 #: The lengths at which held text is looked at.
 _FIRST_LOOK, _NEXT_LOOK = 16, 4
 
@@ -83,8 +85,7 @@ class Sieve:
             except NoCall as refused:
                 self._refuse(refused.reason)
                 continue
-            kept = self.released + len(self._buffer[: self._at].rstrip())
-            return Finding(kept, found.calls, self._tier, found.steps, None, found.content, found.reasoning)
+            return Finding(self.released, found.calls, self._tier, found.steps, None, found.content, found.reasoning)
 
     def abandon(self) -> None:
         """Whatever is held is plain text: the engine made its calls itself, or something else came in between."""
@@ -107,6 +108,7 @@ class Sieve:
         at = len(self._buffer) - len(self._buffer.lstrip())
         rest = self._buffer[at:]
         if not rest:
+            self._release(self._without_space(at))
             return False
         detector = self._detector
         if found := detector.pattern.match(self._buffer, at):
@@ -141,7 +143,11 @@ class Sieve:
                 end = found.start()
                 break
             at = found.end()
-        return len(buffer[:end].rstrip())
+        return self._without_space(end)
+
+    def _without_space(self, end: int) -> int:
+        """So much of the buffer stays if a call begins at `end`."""
+        return max(len(self._buffer[:end].rstrip()), end - _MOST_SPACE)
 
     def _meet(self, opener: str, at: int) -> bool:
         """An opener where one is meant, or the end of a thought."""
@@ -151,7 +157,7 @@ class Sieve:
         return self._open(at, self._detector.anywhere[opener], len(opener))
 
     def _open(self, at: int, grammar: Grammar, opener_length: int = 0) -> bool:
-        plain = len(self._buffer[:at].rstrip())
+        plain = self._without_space(at)
         self._release(plain)
         self._state, self._at, self._grammar = _State.HOLD, at - plain, grammar
         self._tier = Tier.MARKER if opener_length else Tier.SHAPE

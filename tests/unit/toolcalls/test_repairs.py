@@ -139,6 +139,8 @@ def kinds(schema, written):
         ({"const": 5}, "5", 5),
         ({"type": "array"}, "[1, 2]", [1, 2]),
         ({"type": "object"}, '{"a": 1}', {"a": 1}),
+        ({"type": "array"}, "['a', True]", ["a", True]),
+        ({"type": "array"}, "[1, 2] and more", "no call"),
         ({"type": "integer"}, "three", "no call"),
         ({"type": "integer"}, "3.5", "no call"),
         ({"enum": ["on", "off"]}, "On", "no call"),

@@ -10,7 +10,7 @@ from tests.unit.toolcalls.corpus import CALLS, FULL, LAMP, SAVE, WRITERS, hermes
 FRAGMENTS = [
     *(write([call]) for write in WRITERS for call in (LAMP, SAVE)),
     *("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|channel|>", "<function=set_lamp>", ">>>", "functools["),
-    *("```", "```json\n", "~~~", "\n", "\n\n", " ", "> ", "`", ".", ":", "<", "[", "{", "}", "]", '"', "'"),
+    *("```", "```json\n", "~~~", "\n", "\n" * 300, " ", "> ", "`", ".", ":", "<", "[", "{", "}", "]", '"', "'"),
     *("<think>", "</think>", "[/THINK]", "Hello", "set_lamp", '{"name"', ": ", "analysis", "<|im_end|>", "é", "🦇"),
 ]
 texts = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=5), max_size=8).map("".join)
@@ -63,6 +63,20 @@ def test_plain_text_is_released_but_for_white_space_at_its_end(text):
     sieve.feed(text)
 
     assert sieve.released == len(f"Well, {text}".rstrip())
+
+
+def test_white_space_without_an_end_is_not_held():
+    for before in ("", "Hello."):
+        sieve = Sieve(FULL)
+        sieve.feed(before)
+        for _ in range(1000):
+            sieve.feed("\n")
+            assert sieve.held <= 256
+        sieve.feed(hermes([LAMP]))
+        found = sieve.finish()
+
+        assert found == find(before + "\n" * 1000 + hermes([LAMP]), FULL)
+        assert found.calls
 
 
 def test_what_is_held_is_bounded():

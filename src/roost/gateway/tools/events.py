@@ -39,7 +39,7 @@ class CallEvents:
             if event.startswith(before) and event.endswith(after) and b"\\" not in inside and b'"' not in inside:
                 self.chunks += 1
                 return choice.text(event, inside.decode(errors="replace"))
-        chunk = _chunk_of(event)
+        chunk = chunk_of(event)
         if chunk is None:
             return [event]
         self.chunks += 1
@@ -62,7 +62,7 @@ class CallEvents:
         events: list[bytes] = []
         for one in choices:
             part = {**chunk, "choices": [one]}
-            events += self._one(_event_of(part), part, one)
+            events += self._one(event_of(part), part, one)
         return events
 
     def _one(self, event: bytes, chunk: Mapping[str, Any], given: Mapping[str, Any]) -> list[bytes]:
@@ -88,10 +88,10 @@ class CallEvents:
 
     def _made(self, choice: Mapping[str, Any], more: Mapping[str, Any]) -> bytes:
         """An event of our own, with the head of the engine's."""
-        return _event_of({**self._frame, "choices": [choice], **more})
+        return event_of({**self._frame, "choices": [choice], **more})
 
 
-def _chunk_of(event: bytes) -> dict[str, Any] | None:
+def chunk_of(event: bytes) -> dict[str, Any] | None:
     """The chunk that an event carries; None: it carries none, or cannot be read (which is said elsewhere)."""
     if not event.startswith(b"data:"):
         return None
@@ -109,6 +109,6 @@ def _payloads(event: bytes) -> Iterator[bytes]:
             yield line[5:].removeprefix(b" ")
 
 
-def _event_of(chunk: Mapping[str, Any]) -> bytes:
+def event_of(chunk: Mapping[str, Any]) -> bytes:
     text = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
     return f"data: {text}\n\n".encode("utf-8", "backslashreplace")
