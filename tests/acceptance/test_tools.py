@@ -82,7 +82,7 @@ def test_what_the_engine_leaks_is_served_as_calls(client: openai.OpenAI) -> None
         assert put_together(ask(client, question, stream=True)) == ([expected], "", "tool_calls")
 
     raw = client.chat.completions.with_raw_response.create(
-        model="default", messages=[{"role": "user", "content": question}], tools=TOOLS, temperature=0
+        model="default", messages=[{"role": "user", "content": question}], tools=TOOLS, temperature=0, max_tokens=200
     )
     assert raw.headers["x-roost-tools"].startswith("repaired;tier=T2;steps=")
     plain = client.chat.completions.with_raw_response.create(
