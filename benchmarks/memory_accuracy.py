@@ -30,9 +30,9 @@ LONG = "smollm2-135m-long"
 CONTEXTS = (2048, 8192, 32768)
 SEQUENCES = (1, 4)
 #: Window and sequences of MLX, each of which has a window of its own.
-MLX_POINTS = ((1024, 1), (4096, 1), (1024, 3))
+MLX_POINTS = ((512, 1), (1024, 1), (512, 3))
 #: Cases that are run so often that their peak counts as learned, and once more.
-LEARNED = {(SMOL, 2048, 1), (CODER, 2048, 4), (MLX, 1024, 1)}
+LEARNED = {(SMOL, 2048, 1), (CODER, 2048, 4), (MLX, 512, 1)}
 
 
 def cases(models: Path, scratch: Path) -> Iterator[Case]:

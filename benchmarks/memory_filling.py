@@ -10,14 +10,14 @@ from typing import Any
 import aiohttp
 
 from benchmarks.memory_slots import SavedSlot
-from benchmarks.memory_subject import CACHE_MIB, Case, Worker
+from benchmarks.memory_subject import Case, Worker
 
 #: Tokens of each reply.
 _REPLY_TOKENS = 4
 #: Left of the window beyond prompts and replies.
 _SLACK_TOKENS = 24
 #: Inputs to embed in one step: the longest that the worker takes counts.
-_EMBEDDED_TOKENS = (2048, 1280, 1024, 768, 640, 512)
+_EMBEDDED_TOKENS = range(2048, 511, -128)
 #: The slot that is computed, and repeated.
 _SEED_TOKENS = 48
 #: Cached prompts have so many tokens.
@@ -77,8 +77,9 @@ class _LlamaFilling:
 
     async def _fill_cache(self, slot: SavedSlot, kv_bytes_per_token: int) -> int:
         """A slot that is given another prompt leaves its old one to the cache."""
-        size = min(_CACHED_TOKENS, self._case.context // 4)
-        count = CACHE_MIB * 2**20 // (size * kv_bytes_per_token) + 3
+        case = self._case
+        size = min(_CACHED_TOKENS, case.context // 4)
+        count = case.cache_mib * 2**20 // (size * kv_bytes_per_token) + 3
         for number in range(count):
             await self._restore(slot, 0, _tokens(size, 100 + number))
             await self._complete(_tokens(8, 2000 + number), slot=0)
@@ -125,7 +126,7 @@ class _MlxFilling:
         case = self._case
         per_word = await self._complete(_text(200, 77)) / 200
         size = case.context // 4
-        count = CACHE_MIB * 2**20 * case.sequences // (size * kv_bytes_per_token) + 2
+        count = case.cache_mib * 2**20 * case.sequences // (size * kv_bytes_per_token) + 2
         for number in range(count):
             await self._complete(_text(int(size / per_word), number))
         words = int((case.context - 2 * _SLACK_TOKENS) / per_word)

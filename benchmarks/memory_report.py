@@ -88,7 +88,7 @@ def page(results: Sequence[Result]) -> str:
         table="\n".join([*head, *map(row, results)]),
         engines="; ".join(sorted({f"{result.case.engine} {result.engine_version}" for result in results})),
         host=_host_class(),
-        cache=CACHE_MIB,
+        cache="; ".join(f"{size} MiB in {engine}" for engine, size in CACHE_MIB.items()),
         embedded="; ".join(sorted({_embedded(result) for result in results if result.filling.embedded})),
         low=f"{LIMITS['llama.cpp'][0]:+.0f}",
         high=f"{LIMITS['llama.cpp'][1]:+.0f}",
@@ -129,7 +129,7 @@ that a learned peak follows, against the fourth: within ±{learned} %.
   slot instead of computed: memory does not see the difference, and the last step touches what a full window makes the
   computation take. MLX computed all of it.
 - Embeddings: one step of llama.cpp as long as it takes ({embedded}); MLX serves none.
-- Cached prompts: to their cap of {cache} MiB. Checkpoints: none, since these models can cut their cache.
+- Cached prompts: to their cap ({cache}). Checkpoints: none, since these models can cut their cache.
 - `smollm2-135m-long` is the small model with a header that says 32,768 tokens: it was trained for 8,192, and roost
   starts no larger window than the header says.
 

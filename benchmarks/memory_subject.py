@@ -18,8 +18,8 @@ from typing import Any
 from benchmarks.arms import started
 from roost.host.this import this_host, this_memory
 
-#: Cached prompts of each case: small, so that they are filled to their cap.
-CACHE_MIB = 64
+#: Cap of cached prompts: small, so that they are filled to it.
+CACHE_MIB = {"llama.cpp": 64, "mlx-lm": 16}
 #: GGUF's number of that type.
 _UINT32 = 4
 
@@ -39,12 +39,16 @@ class Case:
         return f"{self.model} {self.context}/{self.sequences}"
 
     @property
+    def cache_mib(self) -> int:
+        return CACHE_MIB[self.engine]
+
+    @property
     def settings(self) -> str:
         knobs = f'name = "{self.engine}"\ncontext = {self.context}\nmax_sequences = {self.sequences}\n'
         return (
             "[catalog]\nhuggingface = false\nlm_studio = false\nollama = false\n"
             f'folders = ["{self.path.parent}"]\n'
-            f'[models."{self.model}".engine]\n{knobs}prefix_cache_mb = {CACHE_MIB}\n'
+            f'[models."{self.model}".engine]\n{knobs}prefix_cache_mb = {self.cache_mib}\n'
         )
 
 
