@@ -3,7 +3,7 @@
 Each case is a roost of its own with the settings of that case. `roost plan --json` says what the start would take; then
 the start happens, is filled to its window and its caches (memory_filling), and the peak of its processes is read.
 
-    python -m benchmarks.memory_accuracy [--only WORD] [--write]
+    python -m benchmarks.memory_accuracy [--only WORD] [--keep FOLDER] [--write]
 
 --write puts the table into docs/reference/memory-accuracy.md. Memory is no time: the machine may be busy. MLX needs
 ROOST_ENGINE_MLX_LM_PYTHON and the folder that scripts/prepare_tests.py makes of the small model.
@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.memory_filling import fill
-from benchmarks.memory_learning import learned_error
-from benchmarks.memory_report import PAGE, Result, page, row
+from benchmarks.memory_learning import with_learned
+from benchmarks.memory_report import PAGE, Result, page, restored, row
 from benchmarks.memory_subject import Case, home_of, predicted, running, with_window
+from roost.memory.needs import CLEAN_RUNS
 
 SMOL, SMOL_FILE = "SmolLM2-135M-Instruct-Q4_1", "smollm2-135m-instruct-q4_1.gguf"
 CODER, CODER_FILE = "qwen2.5-coder-0.5b-q4_k_m", "qwen2.5-coder-0.5b-q4_k_m.gguf"
@@ -32,7 +35,7 @@ SEQUENCES = (1, 4)
 #: Window and sequences of MLX, each of which has a window of its own.
 MLX_POINTS = ((512, 1), (1024, 1), (512, 3))
 #: Cases that are run so often that their peak counts as learned, and once more.
-LEARNED = {(SMOL, 2048, 1), (CODER, 2048, 4), (MLX, 512, 1)}
+LEARNED = {(SMOL, 2048, 1), (CODER, 2048, 1), (MLX, 512, 1)}
 
 
 def cases(models: Path, scratch: Path) -> Iterator[Case]:
@@ -45,6 +48,26 @@ def cases(models: Path, scratch: Path) -> Iterator[Case]:
             yield Case(CODER, models / CODER_FILE, "llama.cpp", context, sequences)
     for context, sequences in MLX_POINTS:
         yield Case(MLX, models / MLX, "mlx-lm", context, sequences)
+
+
+@dataclass
+class Runs:
+    """Each case's runs, the first of them measured or read from `folder`, where the later ones find them again."""
+
+    folder: Path | None
+
+    def of(self, case: Case, number: int = 0) -> Result:
+        kept = self.folder / f"{case.model} {case.context} {case.sequences} {number}.json" if self.folder else None
+        if kept and kept.exists():
+            return restored(case, json.loads(kept.read_text()))
+        result = measured(case)
+        if kept:
+            kept.write_text(json.dumps(asdict(result), default=str))
+        return result
+
+    def learned(self, case: Case) -> Result:
+        """The first run, with what it and more taught, and what came after."""
+        return with_learned(*(self.of(case, number) for number in range(CLEAN_RUNS + 1)))
 
 
 def measured(case: Case) -> Result:
@@ -60,21 +83,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path.home() / ".cache/roost-models")
     parser.add_argument("--only", default="", help="cases whose name has this word")
+    parser.add_argument("--keep", type=Path, help="a folder of results: what was measured before is not measured again")
     parser.add_argument("--write", action="store_true", help="write the page of the documentation")
     options = parser.parse_args()
-    results = []
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+    runs, results = Runs(options.keep), {}
     with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as scratch:
-        for case in cases(options.models, Path(scratch)):
-            if options.only not in case.name:
-                continue
-            result = measured(case)
+        found = list(cases(options.models, Path(scratch)))
+        chosen = [case for case in found if options.only in case.name and case.path.exists()]
+        for case in chosen:
+            results[case] = runs.of(case)
+            print(row(results[case]), flush=True)
+        for case in chosen:
             if (case.model, case.context, case.sequences) in LEARNED:
-                result = learned_error(result, lambda again=case: measured(again))
-            results.append(result)
-            print(row(result), flush=True)
-    if options.write:
-        PAGE.write_text(page(results), encoding="utf-8")
-    failed = [result.case.name for result in results if not result.holds]
+                results[case] = runs.learned(case)
+                print(row(results[case]), flush=True)
+    if missing := sorted({case.path.name for case in found if not case.path.exists()}):
+        print(f"not in {options.models}: {', '.join(missing)}; nothing is written without it")
+    elif options.write:
+        PAGE.write_text(page(tuple(results.values())), encoding="utf-8")
+    failed = [case.name for case, result in results.items() if not result.holds]
     print(f"outside: {', '.join(failed)}" if failed else f"all {len(results)} cases hold")
     raise SystemExit(1 if failed else 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from benchmarks.memory_report import Result
@@ -10,14 +9,13 @@ from roost.memory.learned import Learned, Run, after
 from roost.memory.needs import CLEAN_RUNS
 
 
-def learned_error(first: Result, again: Callable[[], Result]) -> Result:
-    """Enough full runs to learn from, then one that is held against them."""
-    known, runs = Learned(), [first, *(again() for _ in range(CLEAN_RUNS - 1))]
-    for run in runs:
+def with_learned(*runs: Result) -> Result:
+    """The first of these runs, with what all but the last teach and the peak of the last."""
+    known = Learned()
+    for run in runs[:-1]:
         known = after(known, Run(run.peak_bytes, fill=1.0), _floor_bytes(run))
-    last = again()
     assert known.peak is not None and known.peak.clean_runs == CLEAN_RUNS
-    return replace(first, learned_bytes=known.peak.host_bytes, again_bytes=last.peak_bytes)
+    return replace(runs[0], learned_bytes=known.peak.host_bytes, again_bytes=runs[-1].peak_bytes)
 
 
 def _floor_bytes(result: Result) -> int:

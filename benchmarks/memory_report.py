@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory_filling import Filling
-from benchmarks.memory_subject import CACHE_MIB, Case
+from benchmarks.memory_subject import CACHE_MIB, PLAIN_WINDOW, SMALLEST_STEP, Case
 from roost.host.this import this_memory
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference/memory-accuracy.md"
@@ -48,6 +48,11 @@ class Result:
     def holds(self) -> bool:
         low, high = LIMITS[self.case.engine]
         return low <= self.error <= high and abs(self.learned_error or 0.0) <= LEARNED_LIMIT
+
+
+def restored(case: Case, kept: Mapping[str, Any]) -> Result:
+    """What was written down of a run of this case."""
+    return Result(**{**kept, "case": case, "filling": Filling(**kept["filling"])})
 
 
 _COLUMNS = (
@@ -90,6 +95,8 @@ def page(results: Sequence[Result]) -> str:
         host=_host_class(),
         cache="; ".join(f"{size} MiB in {engine}" for engine, size in CACHE_MIB.items()),
         embedded="; ".join(sorted({_embedded(result) for result in results if result.filling.embedded})),
+        plain=PLAIN_WINDOW,
+        step=SMALLEST_STEP,
         low=f"{LIMITS['llama.cpp'][0]:+.0f}",
         high=f"{LIMITS['llama.cpp'][1]:+.0f}",
         mlx=f"{LIMITS['mlx-lm'][1]:.0f}",
@@ -128,6 +135,7 @@ that a learned peak follows, against the fourth: within ±{learned} %.
 - Window: all sequences at once, as far as the column says. In llama.cpp all but the last step was restored from a saved
   slot instead of computed: memory does not see the difference, and the last step touches what a full window makes the
   computation take. MLX computed all of it.
+- Steps: as long as roost's own choice up to a window of {plain:,} tokens, beyond it {step} tokens.
 - Embeddings: one step of llama.cpp as long as it takes ({embedded}); MLX serves none.
 - Cached prompts: to their cap ({cache}). Checkpoints: none, since these models can cut their cache.
 - `smollm2-135m-long` is the small model with a header that says 32,768 tokens: it was trained for 8,192, and roost

@@ -178,6 +178,7 @@ def test_a_control_group_binds_what_is_loaded_and_its_name_is_told(grouped: Make
     assert roost.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_worker_that_outgrows_its_control_group_goes_alone_and_roost_goes_on(grouped: MakeRoost) -> None:
     """It takes what the group has not within one look of the guard: the kernel's choice is the worker."""
     sizes = '[models."a"]\nmemory_gb = 0.05\n[models."b"]\nmemory_gb = 0.2\n[residency]\nmax_resident = 2\n'

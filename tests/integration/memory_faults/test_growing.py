@@ -88,6 +88,7 @@ async def test_a_load_that_takes_twice_its_size_for_a_while_is_ended_if_that_is_
             await recovers(bench, "b", 0)
 
 
+@pytest.mark.thorough
 async def test_a_load_that_takes_twice_its_size_within_the_budget_is_let_be_and_remembered(
     make_bench: MakeBench,
 ) -> None:
@@ -126,6 +127,7 @@ async def test_a_prompt_cache_grows_to_its_cap_and_no_further(make_bench: MakeBe
         assert bench.state("a") == "ready" and not bench.pool.memory_problem()
 
 
+@pytest.mark.thorough
 async def test_a_cache_that_knows_no_cap_is_ended_with_its_worker(make_bench: MakeBench) -> None:
     flags = {"a": ("--behave", '{"keep_mib": 100}')}
     with nothing_suffers():

@@ -196,6 +196,7 @@ async def test_a_flood_of_requests_waits_in_a_bounded_line_and_costs_the_worker_
             ticket.leave()
 
 
+@pytest.mark.thorough
 async def test_two_that_race_for_the_last_room_do_not_both_get_it_while_others_take_too(make_bench: MakeBench) -> None:
     async with make_bench(settings=sized(a=0.3, b=0.3), memory=crowded()) as bench:
         with foreign_hog(100):
