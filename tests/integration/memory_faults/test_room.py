@@ -77,6 +77,26 @@ async def test_another_program_that_grows_beside_a_resident_makes_it_go_when_it_
             await bench.pool.load("a")
 
 
+@pytest.mark.thorough
+async def test_another_program_that_takes_the_room_while_a_load_grows_into_it_keeps_it(make_bench: MakeBench) -> None:
+    """The promise was kept when it was made: the load goes when it is in the way, the other program does not."""
+    machine = crowded()
+    machine.others_bytes += 200 * 2**20
+    flags = {"a": ("--leaks-in-load", "--leak-mib-s", "60", "--leak-most-mib", "170", "--load-s", "3")}
+    with nothing_suffers():
+        async with make_bench("a", flags=flags, settings=sized(a=0.2), memory=machine) as bench:
+            ticket = bench.enter("a")
+            await until(lambda: bench.pool.promised_bytes() > 0)
+            with foreign_hog(700):
+                await until(lambda: "the floor is" in (bench.pool.memory_problem() or ""), timeout_s=20)
+                ticket.leave()
+                await until(lambda: bench.pool.promised_bytes() == 0, timeout_s=20)
+                with pytest.raises(InsufficientMemory, match="memory is short"):
+                    await bench.pool.load("a")
+            await until(lambda: not bench.pool.memory_problem(), timeout_s=15)
+            await bench.pool.load("a")
+
+
 async def test_two_that_do_not_fit_together_are_never_there_together(make_bench: MakeBench) -> None:
     """Each has 200 MiB; the one that comes is not begun before the other's memory is back."""
     flags = dict.fromkeys(("a", "b"), ("--hold-mib", "200"))
