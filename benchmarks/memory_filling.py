@@ -44,7 +44,7 @@ async def fill(case: Case, worker: Worker, kv_bytes_per_token: int) -> Filling:
     if case.engine != "llama.cpp":
         async with aiohttp.ClientSession(base_url=worker.url, timeout=timeout) as session:
             return await _MlxFilling(session, case).fill(kv_bytes_per_token)
-    connector = aiohttp.UnixConnector(str(worker.socket))
+    connector = aiohttp.UnixConnector(str(worker.socket), force_close=True)
     async with aiohttp.ClientSession(base_url="http://worker", connector=connector, timeout=timeout) as session:
         return await _LlamaFilling(session, case, worker.saved).fill(kv_bytes_per_token)
 

@@ -135,7 +135,7 @@ that a learned peak follows, against the fourth: within ±{learned} %.
 - Window: all sequences at once, as far as the column says. In llama.cpp all but the last step was restored from a saved
   slot instead of computed: memory does not see the difference, and the last step touches what a full window makes the
   computation take. MLX computed all of it.
-- Steps: as long as roost's own choice up to a window of {plain:,} tokens, beyond it {step} tokens.
+- Steps: as long as roost's own choice up to a window of {plain:,} tokens, beyond it {step} tokens, by one thread.
 - Embeddings: one step of llama.cpp as long as it takes ({embedded}); MLX serves none.
 - Cached prompts: to their cap ({cache}). Checkpoints: none, since these models can cut their cache.
 - `smollm2-135m-long` is the small model with a header that says 32,768 tokens: it was trained for 8,192, and roost

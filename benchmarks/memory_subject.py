@@ -20,7 +20,8 @@ from roost.host.this import this_host, this_memory
 
 #: Cap of cached prompts: small, so that they are filled to it.
 CACHE_MIB = {"llama.cpp": 64, "mlx-lm": 16}
-#: Windows beyond these tokens are computed in the smallest steps, or the small model would take minutes more.
+#: Windows beyond these tokens are computed in the smallest steps, by one thread: on a busy machine several wait for
+#: each other.
 PLAIN_WINDOW, SMALLEST_STEP = 2048, 512
 #: GGUF's number of that type.
 _UINT32 = 4
@@ -48,7 +49,7 @@ class Case:
     def settings(self) -> str:
         knobs = f'name = "{self.engine}"\ncontext = {self.context}\nmax_sequences = {self.sequences}\n'
         if self.context > PLAIN_WINDOW:
-            knobs += f"prefill_batch = {SMALLEST_STEP}\n"
+            knobs += f"prefill_batch = {SMALLEST_STEP}\nthreads = 1\n"
         return (
             "[catalog]\nhuggingface = false\nlm_studio = false\nollama = false\n"
             f'folders = ["{self.path.parent}"]\n'

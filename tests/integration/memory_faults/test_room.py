@@ -185,6 +185,7 @@ async def test_a_kernel_that_tells_nothing_lets_nothing_in_and_ends_nobody(
         assert caught.value.should_retry is True
         assert bench.state("a") == "ready" and psutil.pid_exists(worker.pid or 0)
         (tmp_path / "meminfo").write_text("MemTotal: none of your business\n")
+        await until(lambda: "names no MemTotal" in (bench.pool.memory_problem() or ""), timeout_s=10)
         with pytest.raises(InsufficientMemory):
             await bench.pool.load("b")
         (tmp_path / "gone").rename(tmp_path / "meminfo")
