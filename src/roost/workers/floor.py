@@ -274,12 +274,13 @@ class Floor:
                 lambda: self._spares.take(order),
             )
             if station.coming:  # else it was unloaded before it began
-                self._gate.started(start, lambda: run.pid)
+                self._gate.started(start, lambda: run.pid, run.holding.hold_to)
                 await run.main()
             return run
         finally:
             ended = station.run
-            await self._gate.ended(start, clean=ended is not None and ended.ended_as_asked and ended.failure is None)
+            clean = ended is not None and ended.ended_as_asked and ended.failure is None
+            await self._gate.ended(start, clean=clean, beyond=ended.holding.beyond if ended else None)
 
     def _run_ended(self, station: Station, run: WorkerRun) -> None:
         if run.failure is not None:

@@ -25,6 +25,7 @@ from roost.memory.decision import decide, worth_asking
 from roost.memory.dry_run import DryRunFailed
 from roost.memory.learned import Run
 from roost.memory.ledger import Entry, Ledger
+from roost.memory.lines import Beyond, Lines, lines_of
 from roost.memory.plan import Held, machine_of
 from roost.memory.release import Release, Sight, judge
 from roost.memory.types import DryRun, LoadShape
@@ -66,6 +67,9 @@ class Gate:
     closed: str | None = None
     _unsized: set[str] = field(default_factory=set)
     _pids: dict[str, Callable[[], int | None]] = field(default_factory=dict)
+    _hold_to: dict[str, Callable[[Lines], None]] = field(default_factory=dict)
+    #: This machine's memory; 0: not read yet.
+    _total_bytes: int = 0
     #: Bytes free on its GPUs while a start was resident.
     _gpu_free: dict[str, int] = field(default_factory=dict)
     #: What the running starts were seen to take, and the names of their ways of starting.
@@ -115,6 +119,7 @@ class Gate:
     def drop(self, name: str) -> None:
         """Nothing of it runs any more, or it is a worker now."""
         self._pids.pop(name, None)
+        self._hold_to.pop(name, None)
         self._peaks.pop(name, None)
         self.book = self.book.post(name, ledger.Event.ENDED).post(name, ledger.Event.VERIFIED)
 
@@ -127,20 +132,38 @@ class Gate:
         """Answers nobody's question any more."""
         self._closing.set()
 
-    def started(self, start: str, pid: Callable[[], int | None]) -> None:
-        """`pid`: of its process, once there is one."""
-        self._pids[start] = pid
+    def started(
+        self, start: str, pid: Callable[[], int | None], hold_to: Callable[[Lines], None] = lambda lines: None
+    ) -> None:
+        """`pid`: of its process, once there is one. `hold_to`: tells its guardian."""
+        self._pids[start], self._hold_to[start] = pid, hold_to
         self.post(start, ledger.Event.SPAWNED)
+        self._draw_lines(start, loading=True)
 
     def post(self, start: str, event: ledger.Event) -> None:
         self.book = self.book.post(start, event)
+        if event is ledger.Event.READY:
+            self._draw_lines(start, loading=False)
 
-    async def ended(self, start: str, *, clean: bool) -> None:
+    def _draw_lines(self, start: str, *, loading: bool) -> None:
+        entry = self.book.entries.get(start)
+        if entry is None or not self._total_bytes:
+            return
+        promised = None if start in self._unsized else entry.bytes_by_device.get(HOST, 0)
+        floor = host_limits(self.settings(), self._total_bytes).floor_bytes
+        lines = lines_of(promised, self.unpromised_bytes(self._total_bytes), floor, loading=loading)
+        self._hold_to[start](lines)
+
+    async def ended(self, start: str, *, clean: bool, beyond: Beyond | None = None) -> None:
         """Nothing of it runs any more: returns once its memory was seen to have come back, or will not. `clean`: it
-        went as it was asked to."""
+        went as it was asked to. `beyond`: what it had when its guardian ended it."""
         self._pids.pop(start, None)
+        self._hold_to.pop(start, None)
         if start not in self.book.entries:
             return
+        if beyond and beyond.private_bytes > self.book.entries[start].bytes_by_device.get(HOST, 0):
+            self._tripped[start] = beyond.private_bytes
+            self._peaks[start] = Seen(0, beyond.private_bytes).after(self._peaks.get(start))
         self._learn(start, clean=clean)
         if self.book.entries[start].state is ledger.State.RESERVED:
             self.book = self.book.post(start, ledger.Event.GIVEN_UP)
@@ -239,6 +262,7 @@ class Gate:
                 should_retry=True,
                 retry_after_s=RETRY_AFTER_S,
             ) from error
+        self._total_bytes = reading.memory.total_bytes
         settings = self.settings()
         machine = machine_of(reading.memory, reading.gpus, reading.cpu, settings, self._held(reading, leaving))
         question = question_of(order, machine, None if isinstance(told, DryRunFailed) else told)
