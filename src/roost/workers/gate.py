@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -31,6 +31,7 @@ from roost.memory.release import Release, Sight, judge
 from roost.memory.types import DryRun, LoadShape
 from roost.workers.allowed import (
     Admission,
+    Crowd,
     Reading,
     Seen,
     Spared,
@@ -42,6 +43,7 @@ from roost.workers.allowed import (
     peak_key,
     promise_of,
     question_of,
+    who_goes,
 )
 from roost.workers.peaks import PeakBook
 from roost.workers.start import StartOrder
@@ -106,6 +108,17 @@ class Gate:
         Raises InsufficientMemory."""
         if elsewhere(order) is None:
             await self._verdict(order, effective, leaving)
+
+    async def in_the_way(
+        self, order: StartOrder, effective: str, spared: Spared, crowd: Sequence[Crowd]
+    ) -> frozenset[str]:
+        """Who of the crowd must go so that a start fits that was refused; nobody: it would not. Raises
+        InsufficientMemory when the machine cannot be read."""
+        if not crowd:
+            return frozenset()
+        view = await self._look(order, effective, spared.names(), self._accounts.get(effective))
+        taken = {one.start: self.private_bytes(one.start) for one in crowd}
+        return frozenset(who_goes(view, self.book.entries, crowd, taken))
 
     def hold(self, name: str, holder: str, size_bytes: int, pid: Callable[[], int | None]) -> None:
         """A promise to a process that is no worker."""
