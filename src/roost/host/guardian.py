@@ -10,10 +10,10 @@ Started as `python -I -S guardian.py LIFE_FD STATUS_FD NICE -- ARGV...` with the
 - looks at the memory of the worker's tree once it was told lines, and kills the tree beyond them: neither a daemon that
   is busy nor a worker that holds its interpreter's lock for a whole load delays it.
 
-The daemon says lines over the pipe of life, `memory PERIOD_MS LIMIT PROMISE FLOOR DATA` in bytes: the tree is killed
-when it has more than LIMIT for itself, or more than PROMISE while the machine has less than FLOOR available. DATA,
-unless 0, is what the kernel lets the worker's own process map for itself (Linux). The kill is told as `memory PRIVATE
-AVAILABLE`.
+The daemon says lines over the pipe of life, `memory PERIOD_MS LIMIT PROMISE FLOOR DATA GROUP` in bytes: the tree is
+killed when it has more than LIMIT for itself, or more than PROMISE while the machine has less than FLOOR available.
+DATA, unless 0, is what the kernel lets the worker's own process map for itself (Linux). GROUP, unless -, is the folder
+of the control group that the worker goes into. The kill is told as `memory PRIVATE AVAILABLE`.
 
 It runs before any library is importable: standard library only, no roost imports.
 """
@@ -124,11 +124,12 @@ class Watch:
         self._heard += raw
         *lines, self._heard = self._heard.split(b"\n")
         for line in lines:
-            word, *numbers = line.decode().split()
-            if word == "memory" and len(numbers) == 5:
-                period_ms, self.limit, self.promise, self.floor, data = (int(number) for number in numbers)
+            word, *words = line.decode().split(" ", 6)
+            if word == "memory" and len(words) == 6:
+                period_ms, self.limit, self.promise, self.floor, data = (int(number) for number in words[:5])
                 self.period_s = period_ms / 1000
                 limit_data(self.worker, data)
+                join_group(self.worker, words[5])
 
     def look(self) -> tuple[int, int] | None:
         """What the tree has for itself and what is available, when it is beyond its lines."""
@@ -141,6 +142,12 @@ class Watch:
         if private > self.promise and (available := available_bytes()) < self.floor:
             return private, available
         return None
+
+
+def join_group(pid: int, folder: str) -> None:
+    if folder != "-":
+        with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", "w") as members:
+            members.write(str(pid))
 
 
 def limit_data(pid: int, size: int) -> None:

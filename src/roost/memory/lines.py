@@ -28,6 +28,8 @@ class Lines:
     floor_bytes: int
     #: What the kernel lets the worker's own process map for itself; 0: as much as it likes.
     data_bytes: int = 0
+    #: Folder of the control group that it goes into; "": none.
+    group: str = ""
 
 
 @dataclass(frozen=True)

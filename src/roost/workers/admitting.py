@@ -37,7 +37,9 @@ class Admitting(ABC):
         self._world = world
         self._stations: dict[str, Station] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._gate = Gate(world.memory, world.host, lambda: world.settings().memory, world.peaks)
+        self._gate = Gate(
+            world.memory, world.host, lambda: world.settings().memory, world.peaks, holdings=world.holdings
+        )
         self._spares = Spares(world, self._gate, self._begin, self._is_moving, self._is_busy)
 
     @abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -45,6 +45,7 @@ from roost.workers.allowed import (
     question_of,
     who_goes,
 )
+from roost.workers.holding import Holdings
 from roost.workers.peaks import PeakBook
 from roost.workers.start import StartOrder
 
@@ -65,11 +66,11 @@ class Gate:
     settings: Callable[[], MemorySettings]
     peaks: PeakBook = field(default_factory=PeakBook)
     book: Ledger = field(default_factory=Ledger)
+    holdings: Holdings = field(default_factory=Holdings)
     #: Why nothing may be loaded at present; None: it may.
     closed: str | None = None
     _unsized: set[str] = field(default_factory=set)
     _pids: dict[str, Callable[[], int | None]] = field(default_factory=dict)
-    _hold_to: dict[str, Callable[[Lines], None]] = field(default_factory=dict)
     #: This machine's memory; 0: not read yet.
     _total_bytes: int = 0
     #: Bytes free on its GPUs while a start was resident.
@@ -98,10 +99,11 @@ class Gate:
             self._unsized.add(start)
         admission = admission_of(order, view)
         self._keys[start] = admission.peak_key
-        log.info(
-            "memory promised", model=order.spec.id, start=start, bytes=admission.promised_bytes, why=admission.note
-        )
-        return admission
+        sizer = view.question.sizer
+        means = self.holdings.choose(start, order, sizer.shape.device if sizer else None)
+        bytes_, why = admission.promised_bytes, admission.note
+        log.info("memory promised", model=order.spec.id, start=start, bytes=bytes_, why=why, held_by=means.value)
+        return replace(admission, held_by=means.value)
 
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
         """Whether it would fit once these models have gone: nobody is sent away for a start that is refused then.
@@ -132,7 +134,7 @@ class Gate:
     def drop(self, name: str) -> None:
         """Nothing of it runs any more, or it is a worker now."""
         self._pids.pop(name, None)
-        self._hold_to.pop(name, None)
+        self.holdings.ended(name)
         self._peaks.pop(name, None)
         self.book = self.book.post(name, ledger.Event.ENDED).post(name, ledger.Event.VERIFIED)
 
@@ -149,7 +151,8 @@ class Gate:
         self, start: str, pid: Callable[[], int | None], hold_to: Callable[[Lines], None] = lambda lines: None
     ) -> None:
         """`pid`: of its process, once there is one. `hold_to`: tells its guardian."""
-        self._pids[start], self._hold_to[start] = pid, hold_to
+        self._pids[start] = pid
+        self.holdings.started(start, hold_to)
         self.post(start, ledger.Event.SPAWNED)
         self._draw_lines(start, loading=True)
 
@@ -165,13 +168,13 @@ class Gate:
         promised = None if start in self._unsized else entry.bytes_by_device.get(HOST, 0)
         floor = host_limits(self.settings(), self._total_bytes).floor_bytes
         lines = lines_of(promised, self.unpromised_bytes(self._total_bytes), floor, loading=loading)
-        self._hold_to[start](lines)
+        self.holdings.draw(start, lines)
 
     async def ended(self, start: str, *, clean: bool, beyond: Beyond | None = None) -> None:
         """Nothing of it runs any more: returns once its memory was seen to have come back, or will not. `clean`: it
         went as it was asked to. `beyond`: what it had when its guardian ended it."""
         self._pids.pop(start, None)
-        self._hold_to.pop(start, None)
+        self.holdings.ended(start)
         if start not in self.book.entries:
             return
         if beyond and beyond.private_bytes > self.book.entries[start].bytes_by_device.get(HOST, 0):

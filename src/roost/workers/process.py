@@ -80,9 +80,10 @@ class WorkerProcess:
     def hold_to(self, lines: Lines) -> None:
         """From now on its guardian ends it beyond these."""
         if self._life is not None:
-            told = (lines.period_ms, lines.limit_bytes, lines.promise_bytes, lines.floor_bytes, lines.data_bytes)
+            sizes = (lines.limit_bytes, lines.promise_bytes, lines.floor_bytes, lines.data_bytes)
+            told = (lines.period_ms, *sizes, lines.group or "-")
             with contextlib.suppress(BrokenPipeError, BlockingIOError):  # it is gone, or held
-                os.write(self._life, f"memory {' '.join(str(number) for number in told)}\n".encode())
+                os.write(self._life, f"memory {' '.join(str(word) for word in told)}\n".encode())
 
     def _lives(self) -> bool | None:
         """Signals go only to the very process that we started, never to a later owner of its pid. None: the machine

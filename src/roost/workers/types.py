@@ -180,6 +180,8 @@ class WorkerView:
     memory: str | None = None
     #: The same in bytes; None: nobody knows its size.
     promised_bytes: int | None = None
+    #: What ends it beyond that.
+    held_by: str | None = None
 
 
 @dataclass(frozen=True)

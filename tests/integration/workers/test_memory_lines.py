@@ -136,6 +136,15 @@ async def test_the_kernel_gives_it_no_more_than_its_data_limit() -> None:
         assert worker.process.exit_code == 1 and b"MemoryError" in worker.output
 
 
+async def test_it_goes_into_the_group_that_it_was_told(tmp_path: Path) -> None:
+    folder = tmp_path / "a group"
+    folder.mkdir()
+    async with taking(1, replace(Lines(15, 2**60, 2**60, NO_FLOOR), group=str(folder))) as worker:
+        await worker.process.identified.wait()
+        members = folder / "cgroup.procs"
+        await until(lambda: members.exists() and members.read_text() == str(worker.process.pid))
+
+
 @dataclass
 class Greedy(StandInEngine):
     """Its worker never serves: it takes memory."""
