@@ -12,12 +12,12 @@ from typing import Any
 
 import structlog
 
-from roost.errors import InsufficientMemory, RoostError
+from roost.errors import InsufficientMemory
 from roost.workers.allowed import Admission, Crowd
 from roost.workers.answers import answer_wanted, fail_waiting, new_future
 from roost.workers.gate import Gate
 from roost.workers.lifecycle import MOVING, Event, State
-from roost.workers.orders import World, effective_command, start_order
+from roost.workers.orders import World
 from roost.workers.placing import may_go_at
 from roost.workers.residency import ModelView, Rules
 from roost.workers.spares import Spares
@@ -25,9 +25,6 @@ from roost.workers.start import StartOrder
 from roost.workers.station import Station
 
 log = structlog.get_logger(__name__)
-
-#: So long it is known that a model would fit once others had gone.
-APPRAISAL_HOLDS_S = 10.0
 
 
 class Admitting(ABC):
@@ -67,38 +64,6 @@ class Admitting(ABC):
 
     def _view(self, station: Station) -> ModelView:
         return station.view(pinned=station.model_id in self._world.settings().residency.pinned)
-
-    # Before others go for it.
-
-    def _appraised(self, leaving: tuple[str, ...]) -> bool:
-        """Whether those who wait for a place are known to fit once these have gone: nobody goes for a start that is
-        refused then. Asks, if not."""
-        waiting = [station for station in self._stations.values() if self._view(station).wants_start]
-        stale = [s for s in waiting if s.appraised_at is None or self.now() - s.appraised_at > APPRAISAL_HOLDS_S]
-        for station in stale:
-            if not station.appraising:
-                station.appraising = True
-                self._begin(self._appraise(station, frozenset(leaving)), f"appraisal of {station.model_id}")
-        return not stale
-
-    async def _appraise(self, station: Station, leaving: frozenset[str]) -> None:
-        """What is wrong besides memory is told by the start itself."""
-        refused = False
-        try:
-            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
-            effective = await asyncio.to_thread(effective_command, order)
-            movable = frozenset(one.model_id for one in self._movable_for(station))
-            await self._gate.appraise(order, effective, leaving | movable | self._spares.names())
-        except InsufficientMemory as error:
-            refused = True
-            if station.state is State.STOPPED:
-                self._refused(station, error)
-        except RoostError as error:
-            log.info("cannot be appraised", model=station.model_id, reason=error.message)
-        except Exception:
-            log.exception("cannot be appraised", model=station.model_id)
-        station.appraised_at, station.appraising = None if refused else self.now(), False
-        self._replan()
 
     def _refused(self, station: Station, error: InsufficientMemory) -> None:
         """No start was begun, so that there is nothing to back off from: the next request asks again."""

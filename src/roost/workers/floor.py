@@ -31,6 +31,8 @@ _BOOKED = {Event.VERIFIED: ledger.Event.READY, Event.DRAIN: ledger.Event.DRAIN}
 
 #: A server elsewhere that was not reached is tried again so soon, whether or not anybody asks.
 LOOK_AGAIN_S = 1.0
+#: So long it is known that a model would fit once others had gone.
+APPRAISAL_HOLDS_S = 10.0
 
 
 class Floor(Admitting):
@@ -94,6 +96,36 @@ class Floor(Admitting):
         for stuck in plan.stuck:
             self._turn_away(self._stations[stuck.model_id], stuck.resident)
         return bool(drain or plan.start or plan.stuck)
+
+    def _appraised(self, leaving: tuple[str, ...]) -> bool:
+        """Whether those who wait for a place are known to fit once these have gone: nobody goes for a start that is
+        refused then. Asks, if not."""
+        waiting = [station for station in self._stations.values() if self._view(station).wants_start]
+        stale = [s for s in waiting if s.appraised_at is None or self.now() - s.appraised_at > APPRAISAL_HOLDS_S]
+        for station in stale:
+            if not station.appraising:
+                station.appraising = True
+                self._begin(self._appraise(station, frozenset(leaving)), f"appraisal of {station.model_id}")
+        return not stale
+
+    async def _appraise(self, station: Station, leaving: frozenset[str]) -> None:
+        """What is wrong besides memory is told by the start itself."""
+        refused = False
+        try:
+            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
+            effective = await asyncio.to_thread(effective_command, order)
+            movable = frozenset(one.model_id for one in self._movable_for(station))
+            await self._gate.appraise(order, effective, leaving | movable | self._spares.names())
+        except InsufficientMemory as error:
+            refused = True
+            if station.state is State.STOPPED:
+                self._refused(station, error)
+        except RoostError as error:
+            log.info("cannot be appraised", model=station.model_id, reason=error.message)
+        except Exception:
+            log.exception("cannot be appraised", model=station.model_id)
+        station.appraised_at, station.appraising = None if refused else self.now(), False
+        self._replan()
 
     def _turn_away(self, station: Station, resident: str) -> None:
         """Nothing would ever let it in: those who wait are told instead of waiting for ever."""
