@@ -15,7 +15,7 @@ from tests.integration.workers.conftest import make_bench as patient_bench
 
 __all__ = ["patient_bench"]
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 
 
 @pytest.fixture
