@@ -57,13 +57,19 @@ class Runs:
     folder: Path | None
 
     def of(self, case: Case, number: int = 0) -> Result:
-        kept = self.folder / f"{case.model} {case.context} {case.sequences} {number}.json" if self.folder else None
-        if kept and kept.exists():
-            return restored(case, json.loads(kept.read_text()))
+        if self.has(case, number):
+            return restored(case, json.loads(self._file(case, number).read_text()))
         result = measured(case)
-        if kept:
-            kept.write_text(json.dumps(asdict(result), default=str))
+        if self.folder:
+            self._file(case, number).write_text(json.dumps(asdict(result), default=str))
         return result
+
+    def _file(self, case: Case, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{case.model} {case.context} {case.sequences} {number}.json"
+
+    def has(self, case: Case, number: int = 0) -> bool:
+        return self.folder is not None and self._file(case, number).exists()
 
     def learned(self, case: Case) -> Result:
         """The first run, with what it and more taught, and what came after."""
@@ -84,6 +90,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path.home() / ".cache/roost-models")
     parser.add_argument("--only", default="", help="cases whose name has this word")
     parser.add_argument("--keep", type=Path, help="a folder of results: what was measured before is not measured again")
+    parser.add_argument("--kept", action="store_true", help="measure nothing, take what --keep has")
     parser.add_argument("--write", action="store_true", help="write the page of the documentation")
     options = parser.parse_args()
     if options.keep:
@@ -91,18 +98,22 @@ def main() -> None:
     runs, results = Runs(options.keep), {}
     with tempfile.TemporaryDirectory(prefix="rm-", dir="/tmp") as scratch:
         found = list(cases(options.models, Path(scratch)))
+        missing = sorted({case.path.name for case in found if not case.path.exists()})
         chosen = [case for case in found if options.only in case.name and case.path.exists()]
+        chosen = [case for case in chosen if runs.has(case) or not options.kept]
         for case in chosen:
             results[case] = runs.of(case)
             print(row(results[case]), flush=True)
         for case in chosen:
-            if (case.model, case.context, case.sequences) in LEARNED:
+            again = all(runs.has(case, number) for number in range(CLEAN_RUNS + 1)) or not options.kept
+            if again and (case.model, case.context, case.sequences) in LEARNED:
                 results[case] = runs.learned(case)
                 print(row(results[case]), flush=True)
-    if missing := sorted({case.path.name for case in found if not case.path.exists()}):
+    if missing:
         print(f"not in {options.models}: {', '.join(missing)}; nothing is written without it")
     elif options.write:
-        PAGE.write_text(page(tuple(results.values())), encoding="utf-8")
+        left_out = [case.name for case in found if case not in results]
+        PAGE.write_text(page(tuple(results.values()), left_out), encoding="utf-8")
     failed = [case.name for case, result in results.items() if not result.holds]
     print(f"outside: {', '.join(failed)}" if failed else f"all {len(results)} cases hold")
     raise SystemExit(1 if failed else 0)

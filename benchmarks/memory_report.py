@@ -87,7 +87,7 @@ def row(result: Result) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(results: Sequence[Result]) -> str:
+def page(results: Sequence[Result], left_out: Sequence[str]) -> str:
     head = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     return _TEXT.format(
         table="\n".join([*head, *map(row, results)]),
@@ -97,6 +97,7 @@ def page(results: Sequence[Result]) -> str:
         embedded="; ".join(sorted({_embedded(result) for result in results if result.filling.embedded})),
         plain=PLAIN_WINDOW,
         step=SMALLEST_STEP,
+        left_out=f" Not measured in this run: {', '.join(left_out)}." if left_out else "",
         low=f"{LIMITS['llama.cpp'][0]:+.0f}",
         high=f"{LIMITS['llama.cpp'][1]:+.0f}",
         mlx=f"{LIMITS['mlx-lm'][1]:.0f}",
@@ -120,7 +121,7 @@ _TEXT = """\
 
 `make bench-memory` writes this page. It holds what `roost plan` says of a start, before any margin, against the peak
 that the kernel kept of the worker once it was full (VmHWM of all its processes, mapped weights among it). Each line is
-a roost of its own with that window and that many requests at once; sizes in MiB.
+a roost of its own with that window and that many requests at once; sizes in MiB.{left_out}
 
 {table}
 
