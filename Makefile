@@ -19,7 +19,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Length of `make soak`.
 SOAK_MINUTES ?= 10
 
-.PHONY: help run install test test-engines test-containers test-gpu test-thorough lint types unit check soak soak-defects bench wheel lock docs clean
+.PHONY: help run install test test-engines test-containers test-gpu test-thorough test-memory-faults lint types unit check
+.PHONY: soak soak-defects bench bench-memory wheel lock docs clean
 
 help:
 	@echo "make run [PORT=N]   install into .venv and serve in the foreground"
@@ -30,9 +31,11 @@ help:
 	@echo "make test-gpu       admission on a real NVIDIA GPU, with mlx-lm on CUDA"
 	@echo "make test-thorough  the rarer ends of containers, spares and caches over real processes: minutes"
 	@echo "make check          lint, types and the unit tests: seconds"
+	@echo "make test-memory-faults  everything that goes wrong with memory, the slow faults too: minutes"
 	@echo "make soak           real models under load and faults for SOAK_MINUTES=10, judged by one table"
 	@echo "make soak-defects   the short soak with one defect after another planted: each must turn it red"
 	@echo "make bench          the speed comparisons of benchmarks/ (a quiet machine, please)"
+	@echo "make bench-memory   predicted against measured memory of real models; writes docs/reference/memory-accuracy.md"
 	@echo "make wheel          build the wheel into dist/"
 	@echo "make docs           write the generated pages of docs/ anew"
 	@echo "make lock           resolve requirements/*.txt and the engines' locks anew"
@@ -92,6 +95,10 @@ test-thorough: $(TEST_STAMP)
 	$(PREPARE) mlx-lm
 	$(PYTEST) -m "thorough and not engines and not containers" $(PYTEST_ARGS)
 
+test-memory-faults: $(TEST_STAMP)
+	$(PREPARE)
+	$(PYTEST) tests/integration/memory_faults tests/acceptance/test_memory_faults.py -rs $(PYTEST_ARGS)
+
 test-engines: test
 	$(PREPARE) mlx-lm vllm-mlx
 	ROOST_ENGINE_VLLM_MLX_PYTHON="$(CACHE)/engines/vllm-mlx/bin/python" $(PYTEST) -m engines -rs $(PYTEST_ARGS)
@@ -133,6 +140,12 @@ bench: $(TEST_STAMP)
 	ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" \
 	  $(BIN)/python -m benchmarks.standby --folder "$(MODELS)/smollm2-135m-f32"
 	$(BIN)/python -m benchmarks.idle
+
+# Memory is no time: the machine may be busy. A second model is measured where MODELS has it.
+bench-memory: $(TEST_STAMP)
+	$(PREPARE) mlx-lm
+	ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" \
+	  $(BIN)/python -m benchmarks.memory_accuracy --models "$(MODELS)" --write
 
 wheel: $(RUN_STAMP)
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

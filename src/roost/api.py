@@ -69,6 +69,8 @@ class WorkerReport(Shape):
     memory: str | None = None
     #: The same in bytes; None: nobody knows its size.
     promised_bytes: int | None = None
+    #: What holds it to that; None: nothing of it runs here.
+    held_by: str | None = None
 
 
 class SpareReport(Shape):

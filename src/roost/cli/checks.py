@@ -23,6 +23,7 @@ from roost.cli.findings import engines_in_use, findings
 from roost.cli.format import GIGABYTE, size
 from roost.engines.standby import has_room
 from roost.errors import BadConfiguration
+from roost.memory.means import Abilities, means_for
 
 FREE_FAIL_BYTES = GIGABYTE // 2
 FREE_WARN_BYTES = 10 * GIGABYTE
@@ -194,6 +195,18 @@ def judge_memory(total_bytes: int, available_bytes: int, swap_used_bytes: int) -
     return Check("memory", Verdict.OK, text)
 
 
+def check_memory_limits(place: Here) -> Iterator[Check]:
+    from roost.host.this import counts_private_memory, this_control_groups
+
+    yield judge_limits(groups=this_control_groups() is not None, data_limit=counts_private_memory())
+
+
+def judge_limits(*, groups: bool, data_limit: bool) -> Check:
+    """What holds workers to their memory; a daemon under a service manager may have more than this command."""
+    means = means_for(Abilities(groups, data_limit), device="cpu")
+    return Check("limits", Verdict.OK, f"a worker on the CPU is held to its memory by {means.value}")
+
+
 def check_standby(place: Here) -> Iterator[Check]:
     """Only for engines that serve a role's model and can stand by."""
     from roost.engines.types import StandsBy
@@ -250,6 +263,7 @@ CHECKS: tuple[Callable[[Here], Iterator[Check]], ...] = (
     check_disk,
     check_state,
     check_memory,
+    check_memory_limits,
     check_standby,
     check_clock,
 )

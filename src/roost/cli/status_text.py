@@ -132,7 +132,8 @@ def _waiting(worker: WorkerReport) -> str:
 
 def _memory(worker: WorkerReport) -> str:
     """What it takes against what its weights were expected to take."""
-    promise = f", {worker.memory}" if worker.memory else ""
+    held = f", held by {worker.held_by}" if worker.held_by else ""
+    promise = f", {worker.memory}{held}" if worker.memory else ""
     if worker.resident_bytes is None:
         return f"memory unknown, weights {people.size(worker.estimate_bytes)}{promise}"
     return f"{people.size(worker.resident_bytes)} resident, estimate {people.size(worker.estimate_bytes)}{promise}"

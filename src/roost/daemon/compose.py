@@ -41,6 +41,7 @@ from roost.registry.write import is_role_name, set_role
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
 from roost.store.peaks import PeakStore
+from roost.workers.holding import holdings_here
 from roost.workers.orders import World, start_order
 from roost.workers.supervisor import Supervisor
 
@@ -82,7 +83,7 @@ class Daemon:
     ) -> None:
         self._paths, self._settings, self._keys, self._host, self._catalog = paths, settings, keys, host, catalog
         self._node, self._memory = node_name(), this_memory()
-        self._peaks = PeakKeeper(PeakStore(paths.database))
+        self._peaks, self._holdings = PeakKeeper(PeakStore(paths.database)), holdings_here()
         self._engines = build_engines(paths, environ, catalog)
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
         self.names = Names(lambda: self._registry.state)
@@ -193,6 +194,7 @@ class Daemon:
             host=self._host,
             memory=self._memory,
             peaks=self._peaks.book,
+            holdings=self._holdings,
             catalog=self._catalog,
             paths=self._paths,
             settings=self._settings.settings,

@@ -151,6 +151,7 @@ def _worker(view: WorkerView, catalog: CatalogView) -> WorkerReport:
         waits_s=view.waits_s,
         memory=view.memory,
         promised_bytes=view.promised_bytes,
+        held_by=view.held_by,
     )
 
 

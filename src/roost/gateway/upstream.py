@@ -166,6 +166,8 @@ async def _copy(call: Call, ticket: Ticket, response: aiohttp.ClientResponse, ou
         call.exchange.told_all = out.begun
     except aiohttp.ClientError as error:
         raise out.broken(_lost(call, ticket, started=out.begun)) from error
+    except RoostError as error:
+        raise out.broken(error) from error
     if not out.begun:
         await out.response.prepare(call.request)
     await out.end()

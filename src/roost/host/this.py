@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from roost.host.control_groups import ControlGroups, delegated_groups
 from roost.host.memory_types import MemorySensor
 from roost.host.types import Host
 
@@ -19,6 +20,18 @@ def this_host() -> Host:
 
         return LinuxHost()
     raise NotImplementedError(f"cannot run on {sys.platform}: roost supports Linux and macOS")
+
+
+def this_control_groups() -> ControlGroups | None:
+    """Control groups that workers may be put into; None: there are none here."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return delegated_groups()
+
+
+def counts_private_memory() -> bool:
+    """Whether RLIMIT_DATA bounds all that a process has for itself."""
+    return sys.platform.startswith("linux")
 
 
 def this_memory() -> MemorySensor:

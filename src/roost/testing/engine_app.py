@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from roost.testing.engine_generate import STATE, EngineState, answer, flood
+from roost.testing.engine_memory import Appetite, give_back, take
 from roost.testing.engine_options import Behaviour, EngineOptions
 from roost.testing.engine_record import Recorder
 from roost.testing.engine_reply import compose, count_tokens, embedding, prompt_text, relevance
@@ -73,7 +74,7 @@ def build_app(options: EngineOptions, die: Callable[[], None] | None = None) -> 
 
 async def _load(app: web.Application) -> AsyncIterator[None]:
     state = app[STATE]
-    if state.options.load_s == 0:
+    if state.options.load_s == 0 and state.options.appetite == Appetite():
         state.end_load()
     async with asyncio.TaskGroup() as tasks:
         loading = tasks.create_task(_become_ready(state))
@@ -82,6 +83,7 @@ async def _load(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _become_ready(state: EngineState) -> None:
+    await asyncio.to_thread(state.larder.begin_load)
     await asyncio.sleep(state.options.load_s)
     if state.options.load_fails is None:
         state.end_load()
@@ -127,7 +129,7 @@ async def _generate(request: web.Request) -> web.StreamResponse:
         if told.log_bytes:
             await asyncio.to_thread(flood, told.log_bytes)
         reply = compose(state.options.model, seen.digest, request.path.endswith("/chat/completions"), body, told)
-        async with state.slots or _unlimited():
+        async with state.slots or _unlimited(), _fed(state, told):
             return await answer(request, state, seen, reply, body, told)
     except ValueError as problem:
         return error(400, f"cannot parse the request: {problem}", "invalid_request_error")
@@ -141,6 +143,17 @@ async def _generate(request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def _unlimited() -> AsyncIterator[None]:
     yield
+
+
+@asynccontextmanager
+async def _fed(state: EngineState, told: Behaviour) -> AsyncIterator[None]:
+    """What a request takes, for itself and of the cache."""
+    borrowed = await asyncio.to_thread(take, told.borrow_mib)
+    await asyncio.to_thread(state.larder.keep, told.keep_mib, state.options.cache_cap_mib)
+    try:
+        yield
+    finally:
+        give_back(borrowed)
 
 
 def _refusal(options: EngineOptions, body: dict[str, Any]) -> web.Response | None:

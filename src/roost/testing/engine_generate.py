@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from roost.testing.engine_memory import Larder
 from roost.testing.engine_options import Behaviour, EngineOptions
 from roost.testing.engine_record import Recorder, SeenRequest
 from roost.testing.engine_reply import Reply, closing_chunks, frame, opening_chunks, token_chunk, whole_answer
@@ -36,9 +37,14 @@ class EngineState:
     behave: Behaviour = field(default_factory=Behaviour)
     slots: asyncio.Semaphore | None = None
     grandchild_pid: int | None = None
+    larder: Larder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.larder = Larder(self.options.appetite)
 
     def end_load(self) -> None:
         if not self.loaded.is_set():
+            self.larder.end_load()
             self.loaded_at_ns = time.monotonic_ns()
             self.loaded.set()
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from roost.testing.engine_memory import Appetite
+
 
 @dataclass(frozen=True)
 class Behaviour:
@@ -72,6 +74,9 @@ class Behaviour:
     reasoning: str | None = None
     #: So many bytes of log lines are written before the answer.
     log_bytes: int = 0
+    #: Memory taken before the first token and given back with the reply's end; kept for ever.
+    borrow_mib: int = 0
+    keep_mib: int = 0
     #: `{"name": …, "arguments": "…"}`: answered as a tool call instead of content.
     tool_call: Mapping[str, str] | None = None
 
@@ -125,6 +130,9 @@ class EngineOptions:
     strict_model: bool = False
     #: A client's disconnect does not stop a request that is not a stream, as with the MLX servers.
     ignores_disconnect: bool = False
+    #: What `keep_mib` of requests may come to together, as with a cache that has a cap; None: no cap.
+    cache_cap_mib: int | None = None
+    appetite: Appetite = field(default_factory=Appetite)
     behave: Behaviour = Behaviour()
 
 
@@ -132,6 +140,7 @@ def parse_options(arguments: Sequence[str]) -> EngineOptions:
     """The options of a command line; exits with 2 as argparse does."""
     namespace = vars(_parser().parse_args(arguments))
     namespace["map_files"] = tuple(namespace["map_files"])
+    namespace["appetite"] = Appetite(**{name.name: namespace[name.name] for name in fields(Appetite)})
     namespace["behave"] = Behaviour().updated(json.loads(namespace["behave"]))
     return EngineOptions(**{name.name: namespace[name.name] for name in fields(EngineOptions)})
 
@@ -151,6 +160,10 @@ def _parser() -> argparse.ArgumentParser:
     for name in _SWITCHES:
         parser.add_argument(name, action="store_true")
     parser.add_argument("--log-flood", dest="log_flood_bytes", type=int, nargs="?", const=50 * 2**20, default=0)
+    for name in ("--hold-mib", "--spike-mib", "--leak-mib-s"):
+        parser.add_argument(name, type=int, default=0)
+    parser.add_argument("--leak-most-mib", type=int, default=Appetite.leak_most_mib)
+    parser.add_argument("--cache-cap-mib", type=int, default=None)
     parser.add_argument("--context", type=int, default=None)
     parser.add_argument("--slots", type=int, default=None)
     parser.add_argument("--api-key-env", default=None)
@@ -169,4 +182,5 @@ _SWITCHES = (
     "--log-prompts",
     "--strict-model",
     "--ignores-disconnect",
+    "--leaks-in-load",
 )

@@ -44,6 +44,8 @@ class FakeWorker:
     refusal: RoostError | None = None
     #: Where a request goes after `failed`; None: no retry.
     second_url: str | None = None
+    #: Raised by `beat`.
+    revoked: RoostError | None = None
     #: What `overdue` says.
     overdue: bool = False
     #: What `why_lost` says.
@@ -93,6 +95,8 @@ class FakeTicket:
     def beat(self, tokens: int = 1) -> None:
         self.beats += 1
         self.tokens += tokens
+        if tokens and self._worker.revoked:
+            raise self._worker.revoked
 
     def overdue(self) -> bool:
         return self._worker.overdue

@@ -9,11 +9,12 @@ from typing import Protocol
 
 from roost.host.memory_types import Gpu, GpuKind, HostMemory, UnreadableGpu
 from roost.memory import dry_run
-from roost.memory.admission import Admit, Clamp, Verdict
-from roost.memory.budget import GIB
-from roost.memory.devices import visible
+from roost.memory.admission import Admit, Clamp, Refuse, Verdict
+from roost.memory.budget import GIB, HOST
+from roost.memory.devices import Eviction, Resident, evict_for, visible
 from roost.memory.dry_run import DryRunFailed
 from roost.memory.learned import key_of
+from roost.memory.ledger import Entry
 from roost.memory.needs import Need
 from roost.memory.placement import placed
 from roost.memory.plan import Machine, Question
@@ -56,6 +57,14 @@ class Seen:
         return Seen(self.private_bytes, peak, gpu)
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """A resident that may go now."""
+
+    start: str
+    last_active: float
+
+
 class Spared(Protocol):
     """Processes that hold memory for convenience alone, by name in the book: they go before a load is refused."""
 
@@ -82,6 +91,8 @@ class Admission:
     note: str
     #: Names its way of starting, for the peak that it will show.
     peak_key: str
+    #: What holds it to that, for people; None: nothing of it is here.
+    held_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,21 @@ def ask_engine(order: StartOrder, stop: threading.Event) -> DryRun | DryRunFaile
 def elsewhere(order: StartOrder) -> Admission | None:
     """Of a model that another machine or another program serves: it takes none of the memory that is counted here."""
     return None if order.model.external is None else Admission(order, None, "not loaded by roost", "")
+
+
+def who_goes(view: View, entries: Mapping[str, Entry], crowd: Iterable[Crowd], taken: Mapping[str, int]) -> list[str]:
+    """The fewest starts that must end so that this one fits; none: it would not. `taken`: bytes of those whose promise
+    says nothing."""
+    need = view.verdict.need if isinstance(view.verdict, Refuse) else None
+    if need is None:
+        return []
+    residents = [
+        Resident(one.start, entries[one.start].bytes_by_device or {HOST: taken.get(one.start, 0)}, one.last_active)
+        for one in crowd
+        if one.start in entries
+    ]
+    found = evict_for(need, view.machine.day, residents)
+    return list(found.ids) if isinstance(found, Eviction) else []
 
 
 def promise_of(verdict: Verdict) -> dict[str, int]:

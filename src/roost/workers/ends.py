@@ -18,7 +18,9 @@ from roost.errors import (
     WorkerFailed,
     WorkerOutOfMemory,
 )
+from roost.memory.admission import RETRY_AFTER_S
 from roost.workers.process import WorkerProcess
+from roost.workers.start import StartOrder
 
 STOP_COMMAND_TIMEOUT_S = 10.0
 #: After SIGTERM; vllm-mlx needs some seconds to save its cache.
@@ -36,19 +38,24 @@ def exit_text(code: int) -> str:
     return f"was killed by signal {-code}"
 
 
-def load_failure(model_id: str, engine: str, code: int, last_line: str) -> RoostError:
-    """An end that nobody asked for, before READY."""
+def load_failure(order: StartOrder, code: int, last_line: str, ended_for: str) -> RoostError:
+    """An end that nobody asked for, before READY. `ended_for`: what its guardian ended it for, "" if it did not."""
+    model_id, engine = order.spec.id, order.engine.name
+    if ended_for:
+        return InsufficientMemory(
+            f"cannot load {model_id}: {engine} {ended_for}", should_retry=True, retry_after_s=RETRY_AFTER_S
+        )
     memory = any(mark in last_line.lower() for mark in OUT_OF_MEMORY_MARKS)
     kind = WorkerOutOfMemory if memory else WorkerFailed
     said = f"; its last line: {last_line}" if last_line else ""
     return kind(f'cannot load {model_id}: {engine} {exit_text(code)} while loading{said}; see "roost logs {model_id}"')
 
 
-def load_timeout(model_id: str, engine: str, silent_s: float, deadline_s: float) -> ModelLoadingTimeout:
+def load_timeout(order: StartOrder, silent_s: float) -> ModelLoadingTimeout:
     """A load that does not move."""
     return ModelLoadingTimeout(
-        f"cannot load {model_id}: {engine} showed no sign of life for {silent_s:.0f} s "
-        f'(engine.load_deadline_s is {deadline_s:g}); see "roost logs {model_id}"',
+        f"cannot load {order.spec.id}: {order.engine.name} showed no sign of life for {silent_s:.0f} s "
+        f'(engine.load_deadline_s is {order.knobs.load_deadline_s:g}); see "roost logs {order.spec.id}"',
         retry_after_s=5,
     )
 

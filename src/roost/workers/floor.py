@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 import structlog
 
@@ -17,13 +15,12 @@ from roost.config.settings import Settings
 from roost.errors import InsufficientMemory, NodeUnreachable, RoostError, UpstreamCrashed, WorkerFailed
 from roost.memory import ledger
 from roost.workers import backoff, residency
+from roost.workers.admitting import Admitting
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
-from roost.workers.gate import Gate
-from roost.workers.lifecycle import MOVING, Effect, Event, State, allows, step
+from roost.workers.lifecycle import Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
 from roost.workers.residency import Kind, ModelView, Rules
 from roost.workers.run import WorkerRun
-from roost.workers.spares import Spares
 from roost.workers.start import StartOrder
 from roost.workers.station import Place, Station
 
@@ -38,34 +35,19 @@ LOOK_AGAIN_S = 1.0
 APPRAISAL_HOLDS_S = 10.0
 
 
-class Floor:
+class Floor(Admitting):
     """Owns the stations. `Supervisor` adds what requests and people ask of it."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
-        self._stations: dict[str, Station] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        super().__init__(world)
         self._planning = False
         self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._gate = Gate(world.memory, world.host, lambda: world.settings().memory, world.peaks)
-        self._spares = Spares(world, self._gate, self._begin, self._is_moving, self._is_busy)
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
         return time.monotonic()
-
-    def _begin(self, work: Coroutine[Any, Any, None], name: str = "spare") -> None:
-        assert self._tasks is not None
-        self._tasks.create_task(work, name=name)
-
-    def _is_moving(self) -> bool:
-        """Whether a model is being loaded or stopped."""
-        return any(station.state in MOVING for station in self._stations.values())
-
-    def _is_busy(self) -> bool:
-        return any(station.running for station in self._stations.values())
 
     def _station(self, model_id: str) -> Station:
         station = self._stations.get(model_id)
@@ -84,8 +66,7 @@ class Floor:
         return self._ruled[1]
 
     def _views(self) -> list[ModelView]:
-        pinned = self._world.settings().residency.pinned
-        return [station.view(pinned=station.model_id in pinned) for station in self._stations.values()]
+        return [self._view(station) for station in self._stations.values()]
 
     def _replan(self) -> None:
         """Runs the plan until it asks for nothing more. A change made while it acts is seen by its next round."""
@@ -119,13 +100,12 @@ class Floor:
     def _appraised(self, leaving: tuple[str, ...]) -> bool:
         """Whether those who wait for a place are known to fit once these have gone: nobody goes for a start that is
         refused then. Asks, if not."""
-        waiting = [s for s in self._stations.values() if s.view(pinned=False).wants_start]
+        waiting = [station for station in self._stations.values() if self._view(station).wants_start]
         stale = [s for s in waiting if s.appraised_at is None or self.now() - s.appraised_at > APPRAISAL_HOLDS_S]
-        assert self._tasks is not None
         for station in stale:
             if not station.appraising:
                 station.appraising = True
-                self._tasks.create_task(self._appraise(station, frozenset(leaving)))
+                self._begin(self._appraise(station, frozenset(leaving)), f"appraisal of {station.model_id}")
         return not stale
 
     async def _appraise(self, station: Station, leaving: frozenset[str]) -> None:
@@ -134,7 +114,8 @@ class Floor:
         try:
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
             effective = await asyncio.to_thread(effective_command, order)
-            await self._gate.appraise(order, effective, leaving | self._spares.names())
+            movable = frozenset(one.model_id for one in self._movable_for(station))
+            await self._gate.appraise(order, effective, leaving | movable | self._spares.names())
         except InsufficientMemory as error:
             refused = True
             if station.state is State.STOPPED:
@@ -145,13 +126,6 @@ class Floor:
             log.exception("cannot be appraised", model=station.model_id)
         station.appraised_at, station.appraising = None if refused else self.now(), False
         self._replan()
-
-    def _refused(self, station: Station, error: InsufficientMemory) -> None:
-        """No start was begun, so that there is nothing to back off from: the next request asks again."""
-        log.warning("load refused", model=station.model_id, reason=error.message)
-        station.last_failure = error
-        fail_waiting(station, error)
-        answer_wanted(station, error)
 
     def _turn_away(self, station: Station, resident: str) -> None:
         """Nothing would ever let it in: those who wait are told instead of waiting for ever."""
@@ -248,7 +222,7 @@ class Floor:
             station.effective = ""  # until it is known: a start that fails before has none
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=warm)
             station.effective = await asyncio.to_thread(effective_command, order)
-            station.admission = await self._gate.admit(station.start_id, order, station.effective, self._spares)
+            station.admission = await self._admitted(station, order)
             run = await self._run(station, number, station.admission.order)
         except InsufficientMemory as error:
             self._refused(station, error)
@@ -274,12 +248,13 @@ class Floor:
                 lambda: self._spares.take(order),
             )
             if station.coming:  # else it was unloaded before it began
-                self._gate.started(start, lambda: run.pid)
+                self._gate.started(start, lambda: run.pid, run.holding.hold_to)
                 await run.main()
             return run
         finally:
             ended = station.run
-            await self._gate.ended(start, clean=ended is not None and ended.ended_as_asked and ended.failure is None)
+            clean = ended is not None and ended.ended_as_asked and ended.failure is None
+            await self._gate.ended(start, clean=clean, beyond=ended.holding.beyond if ended else None)
 
     def _run_ended(self, station: Station, run: WorkerRun) -> None:
         if run.failure is not None:

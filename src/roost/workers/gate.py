@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -25,11 +25,13 @@ from roost.memory.decision import decide, worth_asking
 from roost.memory.dry_run import DryRunFailed
 from roost.memory.learned import Run
 from roost.memory.ledger import Entry, Ledger
+from roost.memory.lines import Beyond, Lines, lines_of
 from roost.memory.plan import Held, machine_of
 from roost.memory.release import Release, Sight, judge
 from roost.memory.types import DryRun, LoadShape
 from roost.workers.allowed import (
     Admission,
+    Crowd,
     Reading,
     Seen,
     Spared,
@@ -41,7 +43,9 @@ from roost.workers.allowed import (
     peak_key,
     promise_of,
     question_of,
+    who_goes,
 )
+from roost.workers.holding import Holdings
 from roost.workers.peaks import PeakBook
 from roost.workers.start import StartOrder
 
@@ -62,10 +66,13 @@ class Gate:
     settings: Callable[[], MemorySettings]
     peaks: PeakBook = field(default_factory=PeakBook)
     book: Ledger = field(default_factory=Ledger)
+    holdings: Holdings = field(default_factory=Holdings)
     #: Why nothing may be loaded at present; None: it may.
     closed: str | None = None
     _unsized: set[str] = field(default_factory=set)
     _pids: dict[str, Callable[[], int | None]] = field(default_factory=dict)
+    #: This machine's memory; 0: not read yet.
+    _total_bytes: int = 0
     #: Bytes free on its GPUs while a start was resident.
     _gpu_free: dict[str, int] = field(default_factory=dict)
     #: What the running starts were seen to take, and the names of their ways of starting.
@@ -92,16 +99,28 @@ class Gate:
             self._unsized.add(start)
         admission = admission_of(order, view)
         self._keys[start] = admission.peak_key
-        log.info(
-            "memory promised", model=order.spec.id, start=start, bytes=admission.promised_bytes, why=admission.note
-        )
-        return admission
+        sizer = view.question.sizer
+        means = self.holdings.choose(start, order, sizer.shape.device if sizer else None)
+        bytes_, why = admission.promised_bytes, admission.note
+        log.info("memory promised", model=order.spec.id, start=start, bytes=bytes_, why=why, held_by=means.value)
+        return replace(admission, held_by=means.value)
 
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
         """Whether it would fit once these models have gone: nobody is sent away for a start that is refused then.
         Raises InsufficientMemory."""
         if elsewhere(order) is None:
             await self._verdict(order, effective, leaving)
+
+    async def in_the_way(
+        self, order: StartOrder, effective: str, spared: Spared, crowd: Sequence[Crowd]
+    ) -> frozenset[str]:
+        """Who of the crowd must go so that a start fits that was refused; nobody: it would not. Raises
+        InsufficientMemory when the machine cannot be read."""
+        if not crowd:
+            return frozenset()
+        view = await self._look(order, effective, spared.names(), self._accounts.get(effective))
+        taken = {one.start: self.private_bytes(one.start) for one in crowd}
+        return frozenset(who_goes(view, self.book.entries, crowd, taken))
 
     def hold(self, name: str, holder: str, size_bytes: int, pid: Callable[[], int | None]) -> None:
         """A promise to a process that is no worker."""
@@ -115,6 +134,7 @@ class Gate:
     def drop(self, name: str) -> None:
         """Nothing of it runs any more, or it is a worker now."""
         self._pids.pop(name, None)
+        self.holdings.ended(name)
         self._peaks.pop(name, None)
         self.book = self.book.post(name, ledger.Event.ENDED).post(name, ledger.Event.VERIFIED)
 
@@ -127,20 +147,39 @@ class Gate:
         """Answers nobody's question any more."""
         self._closing.set()
 
-    def started(self, start: str, pid: Callable[[], int | None]) -> None:
-        """`pid`: of its process, once there is one."""
+    def started(
+        self, start: str, pid: Callable[[], int | None], hold_to: Callable[[Lines], None] = lambda lines: None
+    ) -> None:
+        """`pid`: of its process, once there is one. `hold_to`: tells its guardian."""
         self._pids[start] = pid
+        self.holdings.started(start, hold_to)
         self.post(start, ledger.Event.SPAWNED)
+        self._draw_lines(start, loading=True)
 
     def post(self, start: str, event: ledger.Event) -> None:
         self.book = self.book.post(start, event)
+        if event is ledger.Event.READY:
+            self._draw_lines(start, loading=False)
 
-    async def ended(self, start: str, *, clean: bool) -> None:
+    def _draw_lines(self, start: str, *, loading: bool) -> None:
+        entry = self.book.entries.get(start)
+        if entry is None or not self._total_bytes:
+            return
+        promised = None if start in self._unsized else entry.bytes_by_device.get(HOST, 0)
+        floor = host_limits(self.settings(), self._total_bytes).floor_bytes
+        lines = lines_of(promised, self.unpromised_bytes(self._total_bytes), floor, loading=loading)
+        self.holdings.draw(start, lines)
+
+    async def ended(self, start: str, *, clean: bool, beyond: Beyond | None = None) -> None:
         """Nothing of it runs any more: returns once its memory was seen to have come back, or will not. `clean`: it
-        went as it was asked to."""
+        went as it was asked to. `beyond`: what it had when its guardian ended it."""
         self._pids.pop(start, None)
+        self.holdings.ended(start)
         if start not in self.book.entries:
             return
+        if beyond and beyond.private_bytes > self.book.entries[start].bytes_by_device.get(HOST, 0):
+            self._tripped[start] = beyond.private_bytes
+            self._peaks[start] = Seen(0, beyond.private_bytes).after(self._peaks.get(start))
         self._learn(start, clean=clean)
         if self.book.entries[start].state is ledger.State.RESERVED:
             self.book = self.book.post(start, ledger.Event.GIVEN_UP)
@@ -239,6 +278,7 @@ class Gate:
                 should_retry=True,
                 retry_after_s=RETRY_AFTER_S,
             ) from error
+        self._total_bytes = reading.memory.total_bytes
         settings = self.settings()
         machine = machine_of(reading.memory, reading.gpus, reading.cpu, settings, self._held(reading, leaving))
         question = question_of(order, machine, None if isinstance(told, DryRunFailed) else told)

@@ -1,18 +1,21 @@
 """The guard: looks at the machine's memory while anything is loaded, asks the tripwire, and acts through the pool.
 
-Every level stops new loads. From the second on what waits as a batch is answered and idle workers go; at the third one
-worker at a time is ended, an offender first, then the largest that is not pinned. It runs in the daemon: a worker that
-holds its own interpreter for a whole load cannot hold this. What it does is always logged with its reasons.
+Every level stops new loads, and lets a loaded model have one request at a time. From the second on nothing is taken,
+what waits as a batch is answered, batches that run are cancelled, the newest first, and idle workers go; at the third
+the newest of all requests is cancelled too, and one worker at a time is ended, an offender first, then the largest that
+is not pinned. It runs in the daemon: a worker that holds its own interpreter for a whole load cannot hold this; each
+worker's own lines are held by its guardian. What it does is always told, in the log and the status, with its reasons.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 
 import structlog
 
-from roost.errors import InsufficientMemory
+from roost.errors import ConcurrencyLimit, InsufficientMemory, RoostError
 from roost.host.memory_types import HostMemory, SensorFailed
 from roost.memory.admission import RETRY_AFTER_S
 from roost.memory.budget import GIB, host_limits, watchdog_reserve
@@ -22,12 +25,15 @@ from roost.workers.floor import Floor
 from roost.workers.lifecycle import Event, State
 from roost.workers.orders import World
 from roost.workers.station import Station
+from roost.workers.types import Entry
 
 log = structlog.get_logger(__name__)
 
 #: How often it looks, and what an ended worker's memory gets to come back before another is ended.
 PERIOD_S = 1.0
 NEXT_KILL_S = 3.0
+#: How much of what was done is told.
+MOST_TOLD = 5
 
 
 class Guarded(Floor):
@@ -38,12 +44,33 @@ class Guarded(Floor):
         self._alarm = Tripwire()
         self._before: HostMemory | None = None
         self._killed_at = -math.inf
+        #: What was done since the alarm rose.
+        self._done: deque[str] = deque(maxlen=MOST_TOLD)
 
     def memory_problem(self) -> str | None:
-        """What the alarm is about, for status; None: none."""
-        if self._alarm.level is Level.GREEN:
-            return None
+        """What the alarm is about and what was done, for status; None: none."""
+        done = f"; done: {', '.join(self._done)}" if self._done else ""
+        return None if self._alarm.level is Level.GREEN else f"{self._cause()}{done}"
+
+    def _cause(self) -> str:
         return f"memory is short ({self._alarm.level.name.lower()}): {'; '.join(self._alarm.reasons)}"
+
+    def _refusal_by_memory(self, station: Station, entry: Entry) -> RoostError | None:
+        """A further request is further memory; at the first level a model goes on with one at a time."""
+        if self._alarm.level is Level.GREEN or self._is_elsewhere(station):
+            return None
+        alone = not (station.running or station.waiting or entry.is_batch)
+        if self._alarm.level is Level.YELLOW and alone:
+            return None
+        return ConcurrencyLimit(f"cannot serve {station.model_id} now: {self._cause()}", retry_after_s=RETRY_AFTER_S)
+
+    def _is_elsewhere(self, station: Station) -> bool:
+        model = self._world.settings().models.get(station.model_id)
+        return model is not None and model.external is not None
+
+    def _tell(self, what: str, station: Station, **more: object) -> None:
+        log.warning(what, model=station.model_id, reasons=self._alarm.reasons, **more)
+        self._done.append(f"{what} {station.model_id}")
 
     async def _watch_memory(self) -> None:
         """Until cancelled. Nothing is looked at while nothing is loaded and nothing is wrong."""
@@ -59,13 +86,16 @@ class Guarded(Floor):
         before, self._alarm = self._alarm, step(self._alarm, seen)
         if self._alarm.level is not before.level:
             log.warning("memory alarm", level=self._alarm.level.name, reasons=self._alarm.reasons)
-        self._gate.closed = self.memory_problem()
+        self._gate.closed = None if self._alarm.level is Level.GREEN else self._cause()
         if self._alarm.level is not before.level:
             self._spares.consider()
+        if self._alarm.level is Level.GREEN:
+            self._done.clear()
         # A level stays for a while after its cause has gone: nobody is unloaded or ended for what is over.
         acting = min(self._alarm.level, max(called_for(seen), default=Level.GREEN))
         if acting >= Level.ORANGE:
             self._shed()
+            self._cancel_newest(batches_only=acting is Level.ORANGE)
             self._unload_idle()
         if acting is Level.RED and self.now() - self._killed_at >= NEXT_KILL_S:
             self._end_one(seen.over_kill_line)
@@ -95,12 +125,32 @@ class Guarded(Floor):
     def _shed(self) -> None:
         """What waits as a batch is answered: it can come again."""
         error = InsufficientMemory(
-            f"cannot serve a batch now: {self.memory_problem()}", should_retry=True, retry_after_s=RETRY_AFTER_S
+            f"cannot serve a batch now: {self._cause()}", should_retry=True, retry_after_s=RETRY_AFTER_S
         )
         for station in self._stations.values():
             for place in [place for place in station.waiting if place.entry.is_batch]:
                 station.waiting.remove(place)
                 fail(place.granted, error)
+                self._tell("answered a waiting batch of", station)
+
+    def _cancel_newest(self, *, batches_only: bool) -> None:
+        """One a look: it ends with its next token. What has no end of its own sends none."""
+        running = [
+            (place.sent_at, place.arrival, place, station)
+            for station in self._stations.values()
+            for place in station.running
+            if place.revoked is None and not place.entry.open_ended and not self._is_elsewhere(station)
+        ]
+        batches = [one for one in running if one[2].entry.is_batch]
+        chosen = batches or ([] if batches_only else running)
+        if chosen:
+            *_, place, station = max(chosen, key=lambda one: one[:2])
+            place.revoked = InsufficientMemory(
+                f"{station.model_id} was stopped in mid-answer: {self._cause()}",
+                should_retry=True,
+                retry_after_s=RETRY_AFTER_S,
+            )
+            self._tell("cancelled a request of", station)
 
     def _unload_idle(self) -> None:
         pinned = self._world.settings().residency.pinned
@@ -108,7 +158,7 @@ class Guarded(Floor):
             stays = station.running or station.waiting or station.model_id in pinned
             is_here = station.start_id in self._gate.book.entries
             if station.state is State.READY and is_here and not stays:
-                log.warning("unloaded for memory", model=station.model_id, reasons=self._alarm.reasons)
+                self._tell("unloaded", station)
                 station.left_at = self.now()
                 self._post(station, Event.DRAIN)
 
@@ -126,7 +176,7 @@ class Guarded(Floor):
         taken = self._gate.private_bytes(start)
         if start in offenders:
             self._gate.tripped(start, taken)
-        reason = f"was ended with {taken / GIB:.1f} GiB: {self.memory_problem()}"
-        log.error("ended for memory", model=station.model_id, bytes=taken, reasons=self._alarm.reasons)
+        reason = f"was ended with {taken / GIB:.1f} GiB: {self._cause()}"
+        self._tell("ended", station, bytes=taken)
         station.run.ended_for = reason
         station.run.kill()

@@ -17,6 +17,7 @@ from roost.engines.types import Available, Engine, StandsBy, WorkerPlace
 from roost.errors import ModelNotFound, ModelUnavailable
 from roost.host.memory_types import MemorySensor
 from roost.host.types import Host
+from roost.workers.holding import Holdings
 from roost.workers.logs_path import worker_log_name
 from roost.workers.peaks import PeakBook
 from roost.workers.residency import Rules
@@ -45,6 +46,8 @@ class World:
     on_ready: Callable[[str], None] = field(default=lambda model_id: None)
     #: What starts were seen to take.
     peaks: PeakBook = field(default_factory=PeakBook)
+    #: By which means starts are held to their memory.
+    holdings: Holdings = field(default_factory=Holdings)
     #: 0 to 1, for the jitter of back-offs.
     random: Callable[[], float] = field(default=random.random)
     #: By name: those that can stand by are asked for spares.

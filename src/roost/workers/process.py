@@ -15,6 +15,7 @@ from typing import IO
 import roost.host.guardian
 from roost.engines.types import LaunchPlan, StandbyPlan
 from roost.host.types import Host, ProcessIdentity
+from roost.memory.lines import Beyond, Lines
 
 HIGH_PRIORITY_NICE = -5
 #: How often the guardian is looked after, and how long it may take over an end that is due.
@@ -36,6 +37,8 @@ class WorkerProcess:
         self.identity: ProcessIdentity | None = None
         self.guardian_pid = popen.pid
         self.exit_code: int | None = None
+        #: What it had when its guardian ended it for its memory.
+        self.beyond: Beyond | None = None
         #: What a spare was told to become.
         self.told: bytes | None = None
         #: Set once the guardian has told the worker's pid.
@@ -74,6 +77,14 @@ class WorkerProcess:
             os.close(self._life)
             self._life = None
 
+    def hold_to(self, lines: Lines) -> None:
+        """From now on its guardian ends it beyond these."""
+        if self._life is not None:
+            sizes = (lines.limit_bytes, lines.promise_bytes, lines.floor_bytes, lines.data_bytes)
+            told = (lines.period_ms, *sizes, lines.group or "-")
+            with contextlib.suppress(BrokenPipeError, BlockingIOError):  # it is gone, or held
+                os.write(self._life, f"memory {' '.join(str(word) for word in told)}\n".encode())
+
     def _lives(self) -> bool | None:
         """Signals go only to the very process that we started, never to a later owner of its pid. None: the machine
         cannot tell now."""
@@ -110,12 +121,15 @@ class WorkerProcess:
     async def _listen(self, status: asyncio.StreamReader) -> None:
         try:
             while line := await status.readline():
-                word, _, number = line.decode().strip().partition(" ")
+                word, *numbers = line.decode().split()
                 if word == "pid":
-                    self.identity = self._host.identity(int(number)) or ProcessIdentity(int(number), "gone")
+                    pid = int(numbers[0])
+                    self.identity = self._host.identity(pid) or ProcessIdentity(pid, "gone")
                     self.identified.set()
                 elif word == "exit":
-                    self.exit_code = int(number)
+                    self.exit_code = int(numbers[0])
+                elif word == "memory":
+                    self.beyond = Beyond(int(numbers[0]), int(numbers[1]))
             await asyncio.shield(asyncio.to_thread(self._guardian.wait))
         except asyncio.CancelledError:
             self.kill()
@@ -156,6 +170,7 @@ def _start(plan: LaunchPlan | StandbyPlan, nice: int) -> tuple[subprocess.Popen[
     told = None if isinstance(plan, StandbyPlan) else plan.stdin
     life_read, life_write = os.pipe()
     status_read, status_write = os.pipe()
+    os.set_blocking(life_write, False)  # whoever does not read does not hold the daemon
     try:
         popen = subprocess.Popen(
             _command(plan, life_read, status_write, nice),

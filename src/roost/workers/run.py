@@ -25,6 +25,7 @@ from roost.errors import ModelLoadingTimeout, NodeUnreachable, RoostError, Worke
 from roost.host.types import Host, Usage
 from roost.workers.beside import Beside
 from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, stop_gently, unreachable
+from roost.workers.holding import Holding
 from roost.workers.lifecycle import Event
 from roost.workers.logs import WorkerLog
 from roost.workers.places import make_place, remove_place
@@ -75,6 +76,7 @@ class WorkerRun:
         self.started_at = time.time()
         self.ready_at: float | None = None
         self.usage = Usage(0.0, 0)
+        self.holding = Holding()
         self.gone = asyncio.Event()
         self.log = WorkerLog(paths.log, paths.log_cap_bytes)
         self._host = host
@@ -192,6 +194,7 @@ class WorkerRun:
         order = self.order
         attended = await worker_process(order, plan, self._spare, self._host, self.log.feed)
         process = self._process = attended.process
+        self.holding.hold(process)
         cache = SavedCache(self._paths.saved, order.spec, order.engine, order.knobs, http, place.saved)
         async with asyncio.TaskGroup() as group:
             group.create_task(attended.attend())
@@ -212,10 +215,11 @@ class WorkerRun:
 
     def _conclude(self, process: WorkerProcess) -> None:
         """An end that nobody asked for, before READY, is a failed load."""
-        if self.failure or self._asked_to_stop or self.ready is not None:
+        if self.failure or self._asked_to_stop:
             return
-        code = process.exit_code or 0
-        self.failure = load_failure(self.order.spec.id, self.order.engine.name, code, self.log.last_line())
+        self.ended_for = self.holding.why_ended()
+        if self.ready is None:
+            self.failure = load_failure(self.order, process.exit_code or 0, self.log.last_line(), self.ended_for)
 
     async def _stop_when_told(self, process: WorkerProcess, cache: SavedCache) -> None:
         await self._stop.wait()
@@ -267,19 +271,13 @@ class WorkerRun:
                 if moved(last, seen):
                     changed_at, last = now, seen
                 elif load_stalled(now - changed_at, self.order.knobs.load_deadline_s):
-                    raise self._load_timeout(now - changed_at)
+                    raise load_timeout(self.order, now - changed_at)
             await asyncio.sleep(HEALTH_PERIOD_S if self._process else FAR_HEALTH_PERIOD_S)
-
-    def _load_timeout(self, silent_s: float) -> ModelLoadingTimeout:
-        return load_timeout(self.order.spec.id, self.order.engine.name, silent_s, self.order.knobs.load_deadline_s)
 
     def _measure(self) -> Usage:
         if self._process and self._beside:
             self.usage = self._host.usage((*self._process.tree(), *self._beside.processes()))
         return self.usage
-
-    def _hidden(self) -> bool:
-        return self._beside is not None and self._beside.hidden()
 
     async def _prove(self) -> Proof:
         assert self.plan is not None
@@ -302,7 +300,7 @@ class WorkerRun:
             async with asyncio.timeout(self.order.knobs.load_deadline_s):
                 await self.order.engine.generate_token(http, self.plan.served_name, self.plan.traits.surfaces)
         except TimeoutError:
-            raise self._load_timeout(self.order.knobs.load_deadline_s) from None
+            raise load_timeout(self.order, self.order.knobs.load_deadline_s) from None
 
     def _become_ready(self, http: WorkerHttp, healthy: Healthy) -> None:
         assert self.plan is not None
@@ -315,13 +313,14 @@ class WorkerRun:
     async def _watch_ready(self, http: WorkerHttp) -> None:
         """Samples memory, and watches for a wedge while requests run."""
         measured_at, looked_at = 0.0, asyncio.get_running_loop().time()
+        hidden = self._beside is not None and await asyncio.to_thread(self._beside.hidden)
         period_s = min(1.0, self.order.knobs.stall_s / 4)
         patient = Patient(
             running=self._running,
             measure=self._measure,
             health=lambda: self.order.engine.health(http),
             is_stopped=lambda: bool(self.pid and self._host.is_stopped(self.pid)),
-            supervised=self._process is not None and not await asyncio.to_thread(self._hidden),
+            supervised=self._process is not None and not hidden,
             stall_s=self.order.knobs.stall_s,
         )
         while True:

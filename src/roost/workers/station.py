@@ -33,6 +33,8 @@ class Place:
     #: The start that serves it.
     run: WorkerRun | None = None
     left: bool = False
+    #: It is to end at its next token, with this.
+    revoked: RoostError | None = None
 
     def running_view(self) -> RunningView:
         return RunningView(self.sent_at, self.last_beat, self.entry.prompt_bytes)

@@ -66,7 +66,7 @@ class Supervisor(Guarded):
         station = self._station(model_id)
         entry, most = self._as_the_settings_say(model_id, entry)
         refused = failed_start(station, self.now()) or queue_full(station, most)
-        if refused := refused or self._refusal_by_policy(station):
+        if refused := refused or self._refusal_by_policy(station) or self._refusal_by_memory(station, entry):
             raise refused
         if not entry.wait_for_load and station.state is not State.READY:
             self._want(station)

@@ -42,6 +42,8 @@ class RequestTicket:
 
     def beat(self, tokens: int = 1) -> None:
         self._place.last_beat = self._pool.now()
+        if tokens and self._place.revoked is not None:
+            raise self._place.revoked
 
     def overdue(self) -> bool:
         return self._pool.overdue(self._station, self._place)

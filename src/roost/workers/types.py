@@ -78,7 +78,8 @@ class Ticket(Protocol):
 
     def beat(self, tokens: int = 1) -> None:
         """Generation made progress: feeds the wedge watch. Cheap; call it for each upstream chunk that holds a token.
-        With 0: it did not, but not for the worker's fault."""
+        With 0: it did not, but not for the worker's fault. Raises the RoostError that this request is to end with when
+        it was cancelled for memory."""
         ...
 
     def overdue(self) -> bool:
@@ -179,6 +180,8 @@ class WorkerView:
     memory: str | None = None
     #: The same in bytes; None: nobody knows its size.
     promised_bytes: int | None = None
+    #: What ends it beyond that.
+    held_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         proof=run.proof.text if run and run.proof and alive else None,
         memory=station.admission.note if station.admission and alive else None,
         promised_bytes=station.admission.promised_bytes if station.admission and alive else None,
+        held_by=station.admission.held_by if station.admission and alive else None,
     )
 
 

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from roost.engines.types import EngineTraits
+from roost.errors import InsufficientMemory
 from roost.testing.engine import Behaviour, EngineOptions, serve
 from roost.testing.pool import ALL_SURFACES
 from roost.testing.wait import until
@@ -183,6 +184,20 @@ async def test_comments_without_an_end_are_no_progress_and_end_as_a_stall(short_
         assert last_event(body if stream else b"data: " + body)["error"]["code"] == "upstream_stalled"
         assert gate.pool.tickets[0].beats == 0
         await until(lambda: gate.engine.recorder.requests[0].disconnected_at is not None)
+
+
+async def test_a_request_that_is_cancelled_for_memory_ends_with_its_reason(short_path: Path) -> None:
+    short = InsufficientMemory("a was stopped in mid-answer: memory is short", should_retry=True, retry_after_s=30)
+    async with front(short_path, worker={"revoked": short}) as gate:
+        _, body = await gate.chat(stream=True, x_stand_in={"tokens": 10_000, "token_delay_s": 0.01})
+        error = last_event(body)["error"]
+        assert (error["code"], error["message"]) == ("insufficient_memory", short.message)
+        await until(lambda: gate.engine.recorder.requests[0].disconnected_at is not None)
+        body_of_relay = chat_body(stream=True, x_stand_in={"tokens": 10_000, "token_delay_s": 0.01})
+        url = f"{gate.url}/upstream/{MODEL}/v1/chat/completions"
+        async with asyncio.timeout(10), gate.session.post(url, json=body_of_relay) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (503, "insufficient_memory")
+        await until(lambda: gate.engine.recorder.requests[1].disconnected_at is not None)
 
 
 async def test_a_relayed_stream_of_comments_is_no_progress_either(short_path: Path) -> None:

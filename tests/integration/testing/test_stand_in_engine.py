@@ -10,6 +10,7 @@ import time
 import aiohttp
 import pytest
 
+from roost.host.this import this_memory
 from roost.testing.engine import Behaviour, EngineOptions, serve
 from roost.testing.wait import until, until_sync
 from tests.helpers import process_lives, short_folder, stand_in_process, unix_session, wait_for_socket
@@ -240,3 +241,29 @@ async def test_stamped_tokens_are_the_times_they_were_sent_at(engine):
     assert len(stamps) == 4
     assert stamps == sorted(stamps)
     assert before < stamps[0] < stamps[-1] < time.monotonic_ns()
+
+
+def private_mib(process):
+    memory = this_memory().process(process.pid)
+    return memory.private_bytes / 2**20 if memory else 0
+
+
+async def test_its_memory_is_real_held_from_the_load_on_and_leaked_to_a_bound():
+    flags = ("--hold-mib", "40", "--spike-mib", "60", "--load-s", "0.5", "--leak-mib-s", "200", "--leak-most-mib", "80")
+    with short_folder() as folder, stand_in_process("--uds", str(folder / "e"), *flags) as process:
+        await until(lambda: private_mib(process) > 100, what="hold and spike")
+        wait_for_socket(folder / "e")
+        await until(lambda: 120 < private_mib(process) < 160, what="hold and leak")
+
+
+async def test_requests_borrow_memory_and_leave_some_behind_up_to_a_cap():
+    flags = ("--cache-cap-mib", "40", "--behave", '{"keep_mib": 20, "borrow_mib": 50}')
+    with short_folder() as folder, stand_in_process("--uds", str(folder / "e"), *flags) as process:
+        wait_for_socket(folder / "e")
+        bare = private_mib(process)
+        async with unix_session(folder / "e") as session:
+            for _ in range(4):
+                async with session.post(CHAT, json=chat()) as response:
+                    assert response.status == 200
+        await until(lambda: bare + 38 < private_mib(process) < bare + 70)
+        assert this_memory().process(process.pid).peak_bytes > 80 * 2**20

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import Any
 
+import psutil
 import pytest
 
 from roost.errors import InsufficientMemory
@@ -61,17 +62,60 @@ async def test_a_refusal_is_no_failed_start(make_bench: MakeBench) -> None:
         assert view_of(bench, "a").problem is None
 
 
-async def test_what_fits_once_another_has_gone_is_refused_for_now(make_bench: MakeBench) -> None:
+async def test_what_fits_once_a_busy_one_has_gone_is_refused_for_now(make_bench: MakeBench) -> None:
     async with make_bench(settings=sized(a=6, b=6), memory=ScriptedMemory()) as bench:
-        await bench.pool.load("a")
+        ticket, _ = await bench.ready("a")
         assert view_of(bench, "a").memory == "6.0 GiB promised (declared size)"
         with pytest.raises(InsufficientMemory) as caught:
             await bench.pool.load("b")
         assert caught.value.should_retry is True and "3.5 GiB can be had now" in caught.value.message
+        ticket.leave()
         await bench.pool.unload("a")
         assert promised(bench) == 0
         await bench.pool.load("b")
         assert promised(bench) == 6 * GIB
+
+
+async def never_both(bench: Bench, first: int, second: str) -> None:
+    """Until cancelled: the second has no process while the first one lives."""
+    while True:
+        later = next((view.pid for view in bench.pool.views() if view.model_id == second), None)
+        assert later is None or not psutil.pid_exists(first)
+        await asyncio.sleep(0.002)
+
+
+async def test_an_idle_one_goes_for_a_load_that_does_not_fit_beside_it_and_first(make_bench: MakeBench) -> None:
+    async with make_bench(settings=sized(a=6, b=6), memory=ScriptedMemory()) as bench:
+        ticket, worker = await bench.ready("a")
+        ticket.leave()
+        assert worker.pid is not None
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(never_both(bench, worker.pid, "b"))
+            ticket, _ = await bench.ready("b")
+            watching.cancel()
+        assert (bench.state("a"), bench.state("b"), promised(bench)) == ("stopped", "ready", 6 * GIB)
+        ticket.leave()
+
+
+async def test_of_several_idle_ones_only_those_in_the_way_go(make_bench: MakeBench) -> None:
+    settings = sized(a=4, b=1, c=4, d=4) | {"residency": {"max_resident": 4}}
+    async with make_bench("a", "b", "c", "d", settings=settings, memory=ScriptedMemory()) as bench:
+        for model in "abc":
+            await bench.pool.load(model)
+        await bench.pool.load("d")
+        assert [bench.state(model) for model in "abcd"].count("stopped") == 1
+        assert (bench.state("b"), bench.state("d")) == ("ready", "ready")
+
+
+async def test_a_pinned_one_stays_and_nobody_goes_for_a_load_that_would_not_fit_then(make_bench: MakeBench) -> None:
+    settings = sized(a=4, b=3, c=6) | {"residency": {"max_resident": 3, "pinned": ["a"]}}
+    async with make_bench("a", "b", "c", settings=settings, memory=ScriptedMemory()) as bench:
+        await bench.pool.load("a")
+        await bench.pool.load("b")
+        with pytest.raises(InsufficientMemory) as caught:
+            await bench.pool.load("c")
+        assert caught.value.should_retry is True
+        assert (bench.state("a"), bench.state("b")) == ("ready", "ready")
 
 
 async def test_two_starts_at_once_never_get_the_same_memory(make_bench: MakeBench) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from roost.errors import InsufficientMemory
+from roost.errors import ConcurrencyLimit, InsufficientMemory
 from roost.host.memory_types import Pressure, Swap
 from roost.memory import tripwire
 from roost.memory.learned import Learned
@@ -17,6 +17,7 @@ from roost.testing.memory import GIB, ScriptedMemory
 from roost.testing.wait import until
 from roost.workers import guard
 from roost.workers.peaks import PeakBook
+from roost.workers.types import Ticket
 from tests.integration.workers.conftest import Bench, MakeBench
 
 #: The floor of a machine with 64 GiB is 3.2 GiB.
@@ -155,3 +156,64 @@ async def test_a_sensor_that_fails_stops_new_loads_and_ends_nobody(make_bench: M
         assert bench.state("a") == "ready"
         memory.failure = None
         await until(lambda: not alarm(bench))
+
+
+async def test_short_memory_leaves_a_model_one_request_at_a_time(make_bench: MakeBench) -> None:
+    memory = ScriptedMemory()
+    async with make_bench("a", memory=memory) as bench:
+        ticket, _ = await bench.ready("a")
+        memory.change(available_bytes=SHORT)
+        await until(lambda: "(yellow)" in alarm(bench))
+        with pytest.raises(ConcurrencyLimit, match="memory is short") as caught:
+            bench.enter("a")
+        assert caught.value.status == 429 and caught.value.retry_after_s
+        ticket.leave()
+        with pytest.raises(ConcurrencyLimit):
+            bench.enter("a", request_class="batch")
+        ticket, _ = await bench.ready("a")
+        ticket.leave()
+
+
+async def test_below_the_floor_nothing_is_taken_and_batches_that_run_end_the_newest_first(
+    make_bench: MakeBench,
+) -> None:
+    memory = ScriptedMemory()
+    async with make_bench("a", memory=memory) as bench:
+        first, second = (bench.enter("a", request_class="batch") for _ in range(2))
+        person = bench.enter("a")
+        for ticket in (first, second, person):
+            await ticket.worker()
+        memory.change(available_bytes=VERY_SHORT)
+        await until(lambda: ends(second))
+        told = ends(first)
+        await until(lambda: ends(first))
+        assert not told and not ends(person)
+        with pytest.raises(ConcurrencyLimit):
+            bench.enter("a")
+        assert "done: cancelled a request of a" in alarm(bench)
+        for ticket in (first, second, person):
+            ticket.leave()
+        await until(lambda: bench.state("a") == "stopped")
+        assert alarm(bench).endswith("unloaded a")
+        memory.change(available_bytes=60 * GIB)
+        await until(lambda: not alarm(bench))
+
+
+def ends(ticket: Ticket) -> bool:
+    """Whether its next token is its last."""
+    try:
+        ticket.beat()
+    except InsufficientMemory as error:
+        assert "was stopped in mid-answer: memory is short" in error.message
+        return True
+    return False
+
+
+async def test_when_next_to_nothing_is_left_a_persons_request_ends_too(make_bench: MakeBench) -> None:
+    memory = ScriptedMemory()
+    async with make_bench("a", memory=memory, settings={"residency": {"pinned": ["a"]}}) as bench:
+        ticket, _ = await bench.ready("a")
+        memory.change(available_bytes=NOTHING_LEFT)
+        await until(lambda: ends(ticket))
+        assert "(red)" in alarm(bench) and bench.state("a") == "ready"
+        ticket.leave()
