@@ -71,6 +71,22 @@ class WorkerReport(Shape):
     promised_bytes: int | None = None
 
 
+class CoexistenceReport(Shape):
+    """How models give way to whoever works at this machine, and why."""
+
+    #: workstation or server.
+    profile: str
+    #: full, modest, minimal; off: nothing of it is done here.
+    mode: str
+    #: With their numbers; empty in modes full and off.
+    reasons: tuple[str, ...] = ()
+    #: Idle time after which a model goes, and requests generated at once, where the mode limits them.
+    idle_ttl_s: float | None = None
+    sequences: int | None = None
+    #: Models that went for it and that are loaded again in mode full.
+    gave_way: tuple[str, ...] = ()
+
+
 class RoleReport(Shape):
     role: str
     #: Physical id, or None (auxiliary role without an entry).
@@ -115,6 +131,7 @@ class StatusReport(Shape):
     statistics: RequestStatistics
     #: Model id of the default role; None when the registry names none.
     default_model: str | None
+    coexistence: CoexistenceReport | None = None
 
 
 class LoadAccepted(Shape):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roost.api import HostReport, Problem, RequestStatistics, RoleReport, StatusReport, WorkerReport
+from roost.api import CoexistenceReport, HostReport, Problem, RequestStatistics, RoleReport, StatusReport, WorkerReport
 from roost.cli import format as people
 from roost.cli.output import Paint
 
@@ -24,7 +24,7 @@ def status_lines(report: StatusReport, now: float, paint: Paint) -> list[str]:
     """The whole of `roost status`; `now` is the unix time that durations are counted to."""
     blocks = [
         problem_lines(report.problems, paint),
-        [*_endpoint(report, now, paint), *_host(report.host)],
+        [*_endpoint(report, now, paint), *_host(report.host), *_mode(report.coexistence, paint)],
         _workers(report.workers, now, paint),
         _roles(report.roles, paint),
         _requests(report.statistics),
@@ -69,6 +69,20 @@ def _swap(host: HostReport) -> str:
     delta = host.swap_out_delta_bytes
     since = f", {people.size(delta)} swapped out since start" if delta else ""
     return f"swap {people.size(host.swap_used_bytes) if host.swap_used_bytes else 'not in use'}{since}"
+
+
+def _mode(mode: CoexistenceReport | None, paint: Paint) -> list[str]:
+    """How models give way here; nothing where they do not."""
+    if mode is None or mode.mode == "off":
+        return []
+    word = paint.good(mode.mode) if mode.mode == "full" else paint.careful(mode.mode)
+    lines = [f"{word}: {'; '.join(mode.reasons)}" if mode.reasons else word]
+    if mode.idle_ttl_s is not None:
+        at_once = f", {mode.sequences} at once" if mode.sequences is not None else ""
+        lines.append(f"models go after {people.duration(mode.idle_ttl_s)} idle{at_once}, none is preloaded")
+    if mode.gave_way:
+        lines.append(f"{', '.join(mode.gave_way)} went for it")
+    return people.indented("mode", lines)
 
 
 def live_workers(workers: Sequence[WorkerReport]) -> list[WorkerReport]:

@@ -19,6 +19,7 @@ from roost.api import (
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
 from roost.config.settings import GatewaySettings, Settings
+from roost.daemon.coexisting import Coexisting
 from roost.host.types import Host
 from roost.registry.reachability import RoleReach, Rotation, reachability, rotation_problems
 from roost.registry.types import RegistryState
@@ -53,6 +54,7 @@ class Sources:
     version: str
     started_at: float
     swapped_out_at_start: int | None
+    coexisting: Coexisting
 
 
 def build_status(sources: Sources) -> StatusReport:
@@ -82,6 +84,7 @@ def build_status(sources: Sources) -> StatusReport:
         roles=roles,
         statistics=_statistics(sources.recent(), views, time.time()),
         default_model=next((role.resolves_to for role in roles if role.role == "default"), None),
+        coexistence=sources.coexisting.report(),
     )
 
 
@@ -113,6 +116,7 @@ def _host(sources: Sources) -> HostReport:
         swap_used_bytes=memory.swap_used_bytes,
         swap_out_delta_bytes=None if start is None or swapped is None else max(0, swapped - start),
         load_average=os.getloadavg()[0],
+        on_battery=sources.coexisting.on_battery,
     )
 
 

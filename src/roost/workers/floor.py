@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import structlog
 
@@ -16,6 +17,7 @@ from roost.errors import InsufficientMemory, NodeUnreachable, RoostError, Upstre
 from roost.memory import ledger
 from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
+from roost.workers.claim import FULL, Claim
 from roost.workers.gate import Gate
 from roost.workers.lifecycle import Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
@@ -46,6 +48,7 @@ class Floor:
         self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
+        self._claim = FULL
         self._gate = Gate(world.memory, world.host, lambda: world.settings().memory, world.peaks)
 
     def now(self) -> float:
@@ -57,8 +60,13 @@ class Floor:
         if station is None:
             spec = find_spec(self._world, model_id)
             kind = Kind.AUXILIARY if self._world.is_auxiliary(spec) else Kind.CHAT
-            station = self._stations[model_id] = Station(model_id, kind)
+            station = self._stations[model_id] = Station(model_id, kind, claim=self._claim_of(model_id))
         return station
+
+    def _claim_of(self, model_id: str) -> Claim:
+        """Who is pinned keeps its time."""
+        pinned = model_id in self._world.settings().residency.pinned
+        return replace(self._claim, idle_ttl_s=None) if pinned else self._claim
 
     # The plan, and doing it.
 
@@ -91,8 +99,9 @@ class Floor:
         """Does what the plan says; whether it changed a state, so that the plan must be asked again."""
         drain = plan.drain if not plan.drain or self._appraised(plan.drain) else ()
         for model_id in drain:
-            self._stations[model_id].left_at = self.now()
-            self._post(self._stations[model_id], Event.DRAIN)
+            station = self._stations[model_id]
+            station.left_at, station.gave_way = self.now(), station.gives_way(self.now())
+            self._post(station, Event.DRAIN)
         for model_id in plan.start:
             self._post(self._stations[model_id], Event.START)
         for model_id, free in plan.dispatch.items():
@@ -211,6 +220,7 @@ class Floor:
         station.ready_since = station.last_active = self.now()
         station.failures.clear()
         station.last_failure = station.retry_at = None
+        station.gave_way = False
         answer_wanted(station, None)
         self._world.on_ready(station.model_id)
 

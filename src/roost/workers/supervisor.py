@@ -21,7 +21,6 @@ from roost.workers.answers import (
     queue_full,
     was_unloaded,
 )
-from roost.workers.guard import Guarded
 from roost.workers.lifecycle import OCCUPYING, Event, State, allows
 from roost.workers.logs_path import worker_log_name
 from roost.workers.orders import World, effective_command, start_order
@@ -31,6 +30,7 @@ from roost.workers.tickets import RequestTicket
 from roost.workers.types import Entry, Phase, Progress, WorkerView
 from roost.workers.views import worker_view
 from roost.workers.wedge import talk_deadline_s
+from roost.workers.yielding import Yielding
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ LOSS_SETTLES_S = 2.0
 CLOSE_GRACE_S = 4.0
 
 
-class Supervisor(Guarded):
+class Supervisor(Yielding):
     """See `workers.types.Pool`. `run` must be running while anything is asked of it."""
 
     def __init__(self, world: World) -> None:
@@ -199,6 +199,7 @@ class Supervisor(Guarded):
         if station is None:
             return
         answer_wanted(station, ModelNotResident(f"{model_id} was unloaded while it loaded"))
+        station.gave_way = False
         if station.state is State.STOPPED:
             # Whoever is still in line would only load it again.
             fail_waiting(station, was_unloaded(model_id))

@@ -52,8 +52,7 @@ def _shown_state(station: Station) -> str:
 
 def _expires_at(station: Station, now: float) -> float | None:
     """Unix time at which it goes if nobody asks for it."""
-    run = station.run
-    ttl_s = run.order.knobs.idle_ttl_s if run else 0.0
+    ttl_s = station.idle_ttl_s
     if not ttl_s or station.state is not State.READY or station.running or station.waiting:
         return None
     return time.time() + max(0.0, station.last_active + ttl_s - now)
