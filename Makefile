@@ -19,13 +19,15 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Length of `make soak`.
 SOAK_MINUTES ?= 10
 
-.PHONY: help run install test test-engines lint types unit check soak soak-defects bench wheel lock docs clean
+.PHONY: help run install test test-engines test-containers test-thorough lint types unit check soak soak-defects bench wheel lock docs clean
 
 help:
 	@echo "make run [PORT=N]   install into .venv and serve in the foreground"
 	@echo "make install        install into .venv"
-	@echo "make test           install and pass all tests but those of the gigabyte engines"
+	@echo "make test           install and pass all tests but those of the gigabyte engines and of real containers"
 	@echo "make test-engines   make test, then the tests of vllm-mlx (1.2 GB of environment)"
+	@echo "make test-containers  the tests of workers in containers, with docker and podman as far as they run here"
+	@echo "make test-thorough  the rarer ends of containers, spares and caches over real processes: minutes"
 	@echo "make check          lint, types and the unit tests: seconds"
 	@echo "make soak           real models under load and faults for SOAK_MINUTES=10, judged by one table"
 	@echo "make soak-defects   the short soak with one defect after another planted: each must turn it red"
@@ -78,11 +80,25 @@ PYTEST := ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" \
 
 test: lint types
 	$(PREPARE) mlx-lm
-	$(PYTEST) -m "not engines" $(PYTEST_ARGS)
+	$(PYTEST) -m "not engines and not containers and not thorough" $(PYTEST_ARGS)
+
+# What the quick run has no room for.
+test-thorough: $(TEST_STAMP)
+	$(PREPARE) mlx-lm
+	$(PYTEST) -m "thorough and not engines and not containers" $(PYTEST_ARGS)
 
 test-engines: test
 	$(PREPARE) mlx-lm vllm-mlx
-	ROOST_ENGINE_VLLM_MLX_PYTHON="$(CACHE)/engines/vllm-mlx/bin/python" $(PYTEST) -m engines $(PYTEST_ARGS)
+	ROOST_ENGINE_VLLM_MLX_PYTHON="$(CACHE)/engines/vllm-mlx/bin/python" $(PYTEST) -m engines -rs $(PYTEST_ARGS)
+
+# The stand-in container engine is part of `make test`.
+test-containers: $(TEST_STAMP)
+	@command -v podman >/dev/null || command -v docker >/dev/null || { \
+	  echo "cannot test containers: neither podman nor docker is installed;" \
+	    "on Debian and Ubuntu: apt-get install podman runc" >&2; \
+	  exit 1; }
+	$(PREPARE)
+	ROOST_TEST_CONTAINERS=1 $(PYTEST) -m containers -rs $(PYTEST_ARGS)
 
 # The short one is part of `make test`.
 SOAK := ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" \

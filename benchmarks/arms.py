@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from roost.host.guardian import PR_SET_PDEATHSIG, prctl
+
 HERE = Path(__file__).resolve().parent
 MODEL = "stand-in"
 
@@ -56,17 +58,56 @@ class Started:
 
 @contextmanager
 def started(argv: Sequence[str], prefix: str, env: Mapping[str, str] | None = None) -> Iterator[Started]:
-    """Run a process until the block ends; it is up once it printed a line that starts with `prefix`."""
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True, env=env)
-    try:
-        yield Started(_await_line(process, prefix), process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
+    """Run a process until the block ends, however it ends; it is up once it printed a line that starts with `prefix`.
+
+    A signal ends the block as an exception does. On Linux the process is told to end too when this one is killed.
+    """
+    with _signals_end_the_block():
+        process = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=env,
+            preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
+        )
         try:
-            process.wait(timeout=45)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            yield Started(_await_line(process, prefix), process.pid)
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """With a grace; without it at the second signal."""
+    try:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=45)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+    except BaseException:
+        _kill(process)
+        raise
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _signals_end_the_block() -> Iterator[None]:
+    """Explicit handlers: SIGTERM and SIGHUP would end this process at once, and a shell hands SIGINT down ignored to
+    what it runs in the background."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _await_line(process: subprocess.Popen[str], prefix: str) -> str:

@@ -87,6 +87,26 @@ class CoexistenceReport(Shape):
     gave_way: tuple[str, ...] = ()
 
 
+class SpareReport(Shape):
+    """A process of an engine with its imports done and no model, or the empty place of one that is wanted."""
+
+    kind: Literal["spare"] = "spare"
+    engine: str
+    engine_version: str | None
+    #: absent, importing, standby, ending, backoff, failed
+    state: str
+    pid: int | None
+    resident_bytes: int | None
+    started_at: float | None
+    imported_at: float | None
+    #: Name of its log.
+    log: str
+    #: Why there is none, or what went wrong last.
+    problem: str | None
+    mend: str | None
+    command: tuple[str, ...] = ()
+
+
 class RoleReport(Shape):
     role: str
     #: Physical id, or None (auxiliary role without an entry).
@@ -132,6 +152,8 @@ class StatusReport(Shape):
     #: Model id of the default role; None when the registry names none.
     default_model: str | None
     coexistence: CoexistenceReport | None = None
+    #: They serve nothing and hold memory.
+    spares: tuple[SpareReport, ...] = ()
 
 
 class LoadAccepted(Shape):

@@ -437,7 +437,11 @@ def test_further_routes_are_sent_to_the_model_in_their_body(serve: Serve) -> Non
     assert answer.json()["results"] and answer.headers["x-roost-model"] == "org/a"
     assert post(roost, "/v1/rerank", json={"model": "b", **body}).json()["results"]
     assert post(roost, "/infill", json={"model": "small", "input_prefix": "x"}).json()["bytes"] > 0
-    for path in ("/rerank", "/infill", "/completion", "/v1/audio/speech", "/v1/images/generations"):
+    said = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
+    assert post(roost, "/v/chat/completions", json=said).json()["choices"]
+    assert post(roost, "/sdapi/v1/txt2img", json={"model": "small", "prompt": "x"}).json()["bytes"] > 0
+    further = ("/v1/audio/speech", "/v1/images/generations", "/sdapi/v1/img2img", "/v/responses")
+    for path in ("/rerank", "/infill", "/completion", *further):
         assert post(roost, path, json={"model": "nobody"}).json()["error"]["code"] == "model_not_found"
         assert post(roost, path, json={}).json()["error"]["code"] == "missing_required_parameter"
     form = {"files": {"file": ("a.wav", b"\x00\r\n--x\xff" * 100)}, "data": {"model": "nobody"}}
@@ -477,6 +481,9 @@ def test_the_keys_of_the_file_go_on_working_on_every_closed_route(serve: Serve) 
         ("POST", "/v1/chat/completions"),
         ("POST", "/infill"),
         ("POST", "/v1/audio/transcriptions"),
+        ("POST", "/sdapi/v1/txt2img"),
+        ("GET", "/sdapi/v1/loras"),
+        ("POST", "/v/chat/completions"),
     )
     for method, path in closed:
         for headers in ({}, {"Authorization": "Bearer sk-other"}):
@@ -503,6 +510,16 @@ def test_an_import_replaces_nothing_unasked(serve: Serve, tmp_path: Path) -> Non
     done = roost.cli("import", "llama-swap", file, "--force")
     assert "default stays b" in done.stderr and path.with_name("roost.toml.bak").read_text() == "# mine\n"
     assert roost.cli("config", "check").returncode == 0
+
+
+def test_an_import_points_a_default_whose_model_is_gone_at_its_own(serve: Serve, tmp_path: Path) -> None:
+    roost = serve(start=False)
+    file = str(tmp_path / "config.yaml")
+    roost.registry(default="gone", coding="gone", embedding="elsewhere@node")
+    done = roost.cli("import", "llama-swap", file, "--force")
+    roles = json.loads((roost.home / "registry.json").read_text())["models"]
+    assert roles["default"] == "org/a" and "it was gone" in done.stdout
+    assert (roles["coding"], roles["embedding"]) == ("gone", "elsewhere@node"), "the file says nothing of these"
 
 
 def test_a_file_that_llama_swap_refuses_is_refused_with_its_place(roost: Roost, tmp_path: Path) -> None:

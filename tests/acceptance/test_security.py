@@ -38,7 +38,10 @@ ROWS: dict[Scope, str] = {
         POST /api/generate POST /api/embed POST /api/embeddings POST /api/pull POST /api/push POST /api/create
         POST /api/copy DELETE /api/delete GET /running POST /v1/reranking POST /rerank POST /reranking POST /infill
         GET /api/profiles POST /completion POST /v1/audio/speech POST /v1/audio/voices GET /v1/audio/voices
-        POST /v1/audio/transcriptions POST /v1/audio/translations POST /v1/images/generations POST /v1/images/edits""",
+        POST /v1/audio/transcriptions POST /v1/audio/translations POST /v1/images/generations POST /v1/images/edits
+        POST /sdapi/v1/txt2img POST /sdapi/v1/img2img GET /sdapi/v1/loras POST /v/chat/completions POST /v/completions
+        POST /v/responses POST /v/messages POST /v/messages/count_tokens POST /v/embeddings POST /v/rerank
+        POST /v/reranking""",
     Scope.MANAGE: """
         GET /roost/v1/activity GET /roost/v1/decisions GET /roost/v1/logs/{worker:.+}
         POST /roost/v1/models/{name:.+}/load POST /roost/v1/models/{name:.+}/unload POST /roost/v1/workers/restart

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from roost.cli.doors import Here, daemon_answers, load_settings
 from roost.cli.engines import engine_rows
-from roost.cli.findings import findings
+from roost.cli.findings import engines_in_use, findings
 from roost.cli.format import GIGABYTE, size
+from roost.engines.standby import has_room
 from roost.errors import BadConfiguration
 
 FREE_FAIL_BYTES = GIGABYTE // 2
@@ -193,6 +194,33 @@ def judge_memory(total_bytes: int, available_bytes: int, swap_used_bytes: int) -
     return Check("memory", Verdict.OK, text)
 
 
+def check_standby(place: Here) -> Iterator[Check]:
+    """Only for engines that serve a role's model and can stand by."""
+    from roost.engines.types import StandsBy
+    from roost.host.this import this_host
+
+    try:
+        settings, engines = load_settings(place).settings, engines_in_use(place)
+    except BadConfiguration:
+        return
+    memory = this_host().memory()
+    for engine in engines:
+        if isinstance(engine, StandsBy):
+            on = settings.knobs("", engine.name).standby
+            yield judge_standby(engine.name, engine.spare_bytes, memory.available_bytes, memory.total_bytes, on=on)
+
+
+def judge_standby(engine: str, spare_bytes: int, available_bytes: int, total_bytes: int, *, on: bool) -> Check:
+    """Advice where a spare would fit, a warning where one is wanted and does not."""
+    about = f"a spare of {engine} takes about {size(spare_bytes)}, {size(available_bytes)} are free"
+    table = f"in [engines.{engine}]"
+    if not has_room(spare_bytes, available_bytes, total_bytes):
+        verdict = Verdict.WARN if on else Verdict.OK
+        return Check("standby", verdict, f"no room: {about}", f"set standby = false {table}, or close programs")
+    advice = "it is on" if on else f"set standby = true {table} to start its models without waiting for imports"
+    return Check("standby", Verdict.OK, f"{about}: {advice}")
+
+
 def check_clock(place: Here) -> Iterator[Check]:
     """A clock that was set back breaks TLS, downloads, and the expiry of keys."""
     files = [path for path in (place.paths.registry, place.paths.database, Path(__file__)) if path.exists()]
@@ -222,5 +250,6 @@ CHECKS: tuple[Callable[[Here], Iterator[Check]], ...] = (
     check_disk,
     check_state,
     check_memory,
+    check_standby,
     check_clock,
 )

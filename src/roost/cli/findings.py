@@ -11,7 +11,7 @@ from roost.api import Problem
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.cli.doors import Here, build_engines, key_file, load_settings, open_catalog, read_registry
 from roost.cli.suggest import nearest
-from roost.errors import BadConfiguration, Unavailable
+from roost.errors import BadConfiguration, RoostError, Unavailable
 from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, Registry, RegistryProblem
 
 if TYPE_CHECKING:
@@ -110,6 +110,25 @@ def judge_target(role: str, model_id: str, known: dict[str, ModelSpec | Unavaila
 
 def _knobs(view: View) -> Iterator[Problem]:
     """What the engine that would serve each role's model cannot honour."""
+    for spec, engine in _served(view):
+        if isinstance(engine, RoostError):
+            yield Problem(severity="error", text=engine.message)
+            continue
+        for text in engine.problems(spec, view.settings.knobs(spec.id, engine.name)):
+            yield Problem(severity="error", text=text)
+
+
+def engines_in_use(place: Here) -> list[Engine]:
+    """Those that would serve the roles' models. Raises BadConfiguration."""
+    settings = load_settings(place).settings
+    catalog = open_catalog(place, settings)
+    view = View(place, settings, read_registry(place).registry, catalog, build_engines(place, catalog))
+    found = {engine.name: engine for _, engine in _served(view) if not isinstance(engine, RoostError)}
+    return list(found.values())
+
+
+def _served(view: View) -> Iterator[tuple[ModelSpec, Engine | RoostError]]:
+    """Each role's model that is here, and what would serve it or why nothing can."""
     from roost.engines.table import choose_engine
     from roost.host.this import this_host
 
@@ -118,12 +137,8 @@ def _knobs(view: View) -> Iterator[Problem]:
         spec = view.catalog.get(model_id)
         if not isinstance(spec, ModelSpec):
             continue
+        knobs, own = view.settings.knobs(model_id), view.settings.models.get(model_id)
         try:
-            engine = choose_engine(
-                spec, view.settings.knobs(model_id), view.engines, apple, view.settings.models.get(model_id)
-            )
+            yield spec, choose_engine(spec, knobs, view.engines, apple, own)
         except (BadConfiguration, Unavailable) as error:
-            yield Problem(severity="error", text=error.message)
-            continue
-        for text in engine.problems(spec, view.settings.knobs(model_id, engine.name)):
-            yield Problem(severity="error", text=text)
+            yield spec, error

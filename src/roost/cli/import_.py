@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roost.cli.doors import Here, daemon_answers, here, key_file, read_registry
+from roost.cli.doors import Here, daemon_answers, here, key_file, load_settings, open_catalog, read_registry
 from roost.cli.output import note, say
 from roost.errors import BadConfiguration, Refused
 
@@ -91,16 +91,34 @@ def _write_keys(place: Here, found: Imported) -> None:
 
 
 def _write_roles(place: Here, found: Imported) -> None:
-    """Only roles that the registry does not have: its other entries are somebody's decision."""
+    """Only roles that the registry does not have, or that mean a model that is nowhere now, with which nothing would
+    become ready: its other entries are somebody's decision."""
     from roost.registry.write import set_role
 
     roles = read_registry(place).registry.roles
+    gone = _gone(
+        place, {roles[role] for role, model_id in found.roles.items() if roles.get(role, model_id) != model_id}
+    )
     for role, model_id in found.roles.items():
-        if role not in roles:
+        before = roles.get(role)
+        if before is None:
             set_role(place.paths.registry, role, model_id)
             say(f"{role} → {model_id}")
-        elif roles[role] != model_id:
-            note(f'warning: role {role} stays {roles[role]}; "roost use {role} {model_id}" changes that')
+        elif before in gone:
+            set_role(place.paths.registry, role, model_id)
+            say(f"{role} → {model_id} (it was {before}, and no model is called so any more)")
+        elif before != model_id:
+            note(f'warning: role {role} stays {before}; "roost use {role} {model_id}" changes that')
+
+
+def _gone(place: Here, names: set[str]) -> set[str]:
+    """Those of them that no model on this machine has, as the settings are now. Other nodes' are never gone."""
+    here_ = {name for name in names if "@" not in name}
+    if not here_:
+        return here_
+    settings = load_settings(place).settings
+    aliases = {alias for model in settings.models.values() for alias in model.aliases}
+    return here_ - aliases - {entry.id for entry in open_catalog(place, settings).all()}
 
 
 def _next(place: Here) -> str:

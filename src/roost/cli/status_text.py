@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roost.api import CoexistenceReport, HostReport, Problem, RequestStatistics, RoleReport, StatusReport, WorkerReport
+from roost.api import (
+    CoexistenceReport,
+    HostReport,
+    Problem,
+    RequestStatistics,
+    RoleReport,
+    SpareReport,
+    StatusReport,
+    WorkerReport,
+)
 from roost.cli import format as people
 from roost.cli.output import Paint
 
@@ -14,7 +23,7 @@ AUTH_WORDS = {
     "keys+tls": "keys needed, TLS",
     "shut": "shut: a key is needed and there is none",
 }
-GOOD_STATES = ("ready", "resident")
+GOOD_STATES = ("ready", "resident", "standby")
 #: States of a worker that has no process, or will soon have none.
 NOT_LOADED = ("stopped", "failed", "backoff")
 BAD_STATES = ("failed", "backoff", "unavailable", "unknown")
@@ -26,6 +35,7 @@ def status_lines(report: StatusReport, now: float, paint: Paint) -> list[str]:
         problem_lines(report.problems, paint),
         [*_endpoint(report, now, paint), *_host(report.host), *_mode(report.coexistence, paint)],
         _workers(report.workers, now, paint),
+        _spares(report.spares, now, paint),
         _roles(report.roles, paint),
         _requests(report.statistics),
     ]
@@ -95,11 +105,22 @@ def _workers(workers: Sequence[WorkerReport], now: float, paint: Paint) -> list[
     return people.indented("resident", lines or ["nothing is loaded"])
 
 
+def _spares(spares: Sequence[SpareReport], now: float, paint: Paint) -> list[str]:
+    return people.indented("spare", [line for spare in spares for line in _spare(spare, now, paint)])
+
+
+def _spare(spare: SpareReport, now: float, paint: Paint) -> list[str]:
+    engine = f"{spare.engine} {spare.engine_version or ''}".strip(" -")
+    process = f", pid {spare.pid}, up {people.duration(now - spare.started_at)}" if spare.started_at else ""
+    memory = f", {people.size(spare.resident_bytes)} resident" if spare.resident_bytes else ""
+    return [f"{engine}: {_state(spare.state, paint)}{process}{memory}", *_worker_problem(spare, paint)]
+
+
 def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
     grade = f", {worker.grade}" if worker.grade else ""
     auxiliary = " (auxiliary)" if worker.kind == "auxiliary" else ""
     engine = f"{worker.engine} {worker.engine_version or ''}".strip(" -")
-    identity = f"fingerprint {worker.fingerprint[:12]}" if worker.fingerprint else "no fingerprint"
+    identity = _identity(worker)
     details = [
         f"  {_state(worker.state, paint)}{grade}, {identity}",
         f"  {engine}, pid {worker.pid or people.NOTHING}, {worker.quantization or 'quantization unknown'}, "
@@ -111,7 +132,13 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
     return [f"{paint.strong(worker.model)}{auxiliary}", *details, *_worker_problem(worker, paint)]
 
 
-def _worker_problem(worker: WorkerReport, paint: Paint) -> list[str]:
+def _identity(worker: WorkerReport) -> str:
+    if worker.fingerprint:
+        return f"fingerprint {worker.fingerprint[:12]}"
+    return worker.proof if worker.grade == "claimed" and worker.proof else "no fingerprint"
+
+
+def _worker_problem(worker: WorkerReport | SpareReport, paint: Paint) -> list[str]:
     if not worker.problem:
         return []
     mend = f'; run "{worker.mend}"' if worker.mend else ""

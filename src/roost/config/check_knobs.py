@@ -93,6 +93,11 @@ def check_knobs(settings: Settings, facts: Facts) -> Iterator[Problem]:
             scope = dotted(("models", model_id, "engine"))
             yield from _check_scope(scope, model.engine, settings.knobs(model_id), facts)
             yield from _check_draft(scope, model_id, settings.knobs(model_id))
+            if "standby" in model.engine:
+                yield error(
+                    f"{scope}.standby has no meaning: a spare waits for any model of its engine",
+                    f"remove it, and set standby in [engines.NAME] for the engine of {model_id}",
+                )
 
 
 def _check_engine_table(settings: Settings, name: str, own: dict[str, object], facts: Facts) -> Iterator[Problem]:

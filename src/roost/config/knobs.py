@@ -48,6 +48,13 @@ class Knobs(Section):
         description="Keep the caches of this model's conversations on disk while it is not loaded (llama.cpp, "
         "vllm-mlx); `resume.enabled` turns it off for all.",
     )
+    standby: bool = Field(
+        False,
+        description="Keep one process of this engine waiting, its imports done and no weights in it, for whatever "
+        "model is started next (mlx-lm, vllm-mlx), which then waits for no imports. Off, because the process holds "
+        "memory for nothing until then; `roost doctor` says where there is room. Only in `[engine]` and "
+        "`[engines.NAME]`.",
+    )
     kv_cache_type: Literal["auto", "f16", "bf16", "q8_0", "q4_0"] = Field(
         "auto", description="Element type of the KV cache; quantized saves memory and costs quality."
     )

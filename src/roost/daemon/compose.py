@@ -212,6 +212,7 @@ class Daemon:
             is_auxiliary=self._is_auxiliary,
             is_home=lambda model_id: model_id in self.residents.wanted(),
             on_ready=lambda model_id: self.residents.became_ready(model_id),
+            engines=self._engines,
         )
 
     def _engine_for(self, model_id: str) -> str:
@@ -268,6 +269,7 @@ class Daemon:
             settings=self._settings.settings,
             registry=self.names.state,
             workers=self.pool.views,
+            spares=self.pool.spares,
             recent=partial(activity.recent, 1000),
             draining=self._stopping.is_set,
             keys=self._keys,

@@ -6,13 +6,14 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from roost.api import (
     HostReport,
     Problem,
     RequestStatistics,
     RoleReport,
+    SpareReport,
     StatusReport,
     WorkerReport,
 )
@@ -25,7 +26,7 @@ from roost.registry.reachability import RoleReach, Rotation, reachability, rotat
 from roost.registry.types import RegistryState
 from roost.store.keys import KeyFile
 from roost.store.types import ActivityRow
-from roost.workers.types import WorkerView
+from roost.workers.types import WaitingSpare, WorkerView
 
 STATISTICS_WINDOW_S = 60.0
 RESIDENT_STATES = frozenset({"ready", "draining"})
@@ -41,6 +42,7 @@ class Sources:
     settings: Callable[[], Settings]
     registry: Callable[[], RegistryState]
     workers: Callable[[], tuple[WorkerView, ...]]
+    spares: Callable[[], tuple[WaitingSpare, ...]]
     recent: Callable[[], Sequence[ActivityRow]]
     draining: Callable[[], bool]
     keys: KeyFile
@@ -59,12 +61,12 @@ class Sources:
 
 def build_status(sources: Sources) -> StatusReport:
     settings, registry = sources.settings(), sources.registry()
-    views = sources.workers()
+    views, spares = sources.workers(), sources.spares()
     roles, reaches = _roles(sources, views)
     problems = (
         *sources.further_problems(),
         *_registry_problems(registry, roles),
-        *_worker_problems(views),
+        *_worker_problems((*views, *spares)),
         *rotation_problems(reaches),
     )
     return StatusReport(
@@ -85,6 +87,7 @@ def build_status(sources: Sources) -> StatusReport:
         statistics=_statistics(sources.recent(), views, time.time()),
         default_model=next((role.resolves_to for role in roles if role.role == "default"), None),
         coexistence=sources.coexisting.report(),
+        spares=tuple(SpareReport(**asdict(spare)) for spare in spares),
     )
 
 
@@ -224,7 +227,7 @@ def _registry_problems(registry: RegistryState, roles: Iterable[RoleReport]) -> 
     return found
 
 
-def _worker_problems(views: Iterable[WorkerView]) -> list[Problem]:
+def _worker_problems(views: Iterable[WorkerView | WaitingSpare]) -> list[Problem]:
     return [
         Problem(
             severity="error" if view.state in ("failed", "backoff") else "warning", text=view.problem, mend=view.mend

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from string import Template
@@ -13,6 +14,7 @@ from yarl import URL
 from roost.catalog.spec import ModelFormat, ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import CommandWorker, Knobs, ModelSettings
+from roost.engines.containers import RunCommand, client_environment, keeper_argv, owned, parse_run
 from roost.engines.declared import traits_of, tuning_problems
 from roost.engines.environment import worker_environment
 from roost.engines.http import ask_health, generate_one
@@ -62,8 +64,10 @@ class Command:
         if found := self.problems(spec, knobs):
             raise BadConfiguration(f"cannot start {spec.id}: {'; '.join(found)}", problems=tuple(found))
         values = {"PORT": str(place.port), "MODEL_ID": spec.id}
-        return LaunchPlan(
-            argv=(*_words(spec.id, "cmd", model.command.cmd, values), *knobs.extra_args),
+        words = (*_words(spec.id, "cmd", model.command.cmd, values), *knobs.extra_args)
+        cwd = Path(model.command.cwd).expanduser() if model.command.cwd else place.home
+        plan = LaunchPlan(
+            argv=words,
             # Not offline: roost does not know what this program needs.
             env=worker_environment(self._environ, place, knobs.env, libraries=True, offline=False),
             endpoint=_endpoint(spec.id, model.command, values),
@@ -72,9 +76,27 @@ class Command:
             traits=traits_of(model),
             context_length=model.context_length,
             concurrency=knobs.max_sequences,
-            cwd=Path(model.command.cwd).expanduser() if model.command.cwd else place.home,
+            cwd=cwd,
             foreign_listener=True,
             stop_argv=_stop_words(spec.id, model.command, values),
+        )
+        run = parse_run(words)
+        return plan if run is None else self._in_container(plan, run, spec.id, knobs, place, cwd)
+
+    def _in_container(
+        self, plan: LaunchPlan, run: RunCommand, model_id: str, knobs: Knobs, place: WorkerPlace, cwd: Path
+    ) -> LaunchPlan:
+        """The same start with a keeper before the client, which outlives clients that leave, and the container marked.
+        The client finds its user's configuration; the container gets of it what the command says."""
+        container, argv = owned(run, model_id, place, cwd)
+        own = {**client_environment(self._environ), **knobs.env}
+        return replace(
+            plan,
+            argv=(*keeper_argv(container), *argv),
+            env=worker_environment(self._environ, place, own, libraries=True, offline=False),
+            proof=ProofKind.CLAIMED,
+            shown=argv,
+            container=container,
         )
 
     async def health(self, worker: WorkerHttp) -> Health:

@@ -11,6 +11,7 @@ _ROUTES = {"chat": "chat", "completion": "completions", "embedding": "embeddings
 #: Tuning that only an engine of roost's own configuring can honour. Everything else among the knobs (caps, penalties,
 #: deadlines, idle time, concurrency) is roost's own work and holds for every server.
 TUNING = (
+    "standby",
     "kv_cache_type",
     "paged_cache",
     "prefix_sharing",

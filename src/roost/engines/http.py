@@ -19,7 +19,7 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from roost.engines.types import Endpoint, Healthy, Loading, TcpEndpoint, UnixEndpoint, WorkerHttp
+from roost.engines.types import Endpoint, Healthy, Loading, TcpEndpoint, UnixEndpoint, UrlEndpoint, WorkerHttp
 from roost.engines.wire import Wire
 from roost.errors import UpstreamCrashed, UpstreamStalled
 
@@ -107,6 +107,11 @@ def base_url(endpoint: Endpoint) -> str:
             return endpoint.url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
+def is_versioned(endpoint: Endpoint) -> bool:
+    """Whether the address was given with the `/v1` that `base_url` leaves out."""
+    return isinstance(endpoint, UrlEndpoint) and endpoint.url.rstrip("/").endswith("/v1")
+
+
 def worker_http(endpoint: Endpoint) -> WorkerHttp:
     """A session for this worker alone; call it in the running loop and close `session` when the worker is gone.
 
@@ -126,6 +131,17 @@ def worker_http(endpoint: Endpoint) -> WorkerHttp:
     headers = _authorization(endpoint)
     wire = Wire(session, base, headers, REACH_TIMEOUT_S)
     return WorkerHttp(session=session, wire=wire, base_url=base, headers=headers, health_path=path)
+
+
+async def close_session(session: aiohttp.ClientSession) -> None:
+    """Ends it, and every answer that is still being read over it: aiohttp alone would let those wait for ever."""
+    for protocol in tuple(session.connector._acquired if session.connector else ()):
+        if protocol.transport is not None:
+            protocol.transport.abort()
+    # The readers are told in the next turn of the loop, over TLS in the one after.
+    for _ in range(2):
+        await asyncio.sleep(0)
+    await session.close()
 
 
 def _connector(endpoint: Endpoint, base: str) -> aiohttp.BaseConnector:

@@ -43,6 +43,7 @@ _UNSUPPORTED = (
     ("gpu_memory_share", "it fits whole layers into GPU memory; set gpu_layers instead"),
     ("tool_parser", "it reads tool calls by the chat template itself; remove it"),
     ("completion_batch", "it decodes all running requests in one step; set max_sequences instead"),
+    ("standby", "its start is no imports but the load; set it under [engines.mlx-lm] or [engines.vllm-mlx]"),
 )
 
 

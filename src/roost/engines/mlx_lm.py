@@ -13,8 +13,24 @@ from roost.engines import mlx_worker
 from roost.engines.http import generate_one
 from roost.engines.interpreters import EnvironmentEngine, find_engine
 from roost.engines.knobs import shared_problems, unsupported
-from roost.engines.mlx_worker import PREFILL_STEP_TOKENS, UNLIMITED_TOKENS, MlxWorker, flag_problems, sequences
-from roost.engines.types import Available, EngineTraits, Health, LaunchPlan, NotInstalled, WorkerHttp, WorkerPlace
+from roost.engines.mlx_worker import (
+    PREFILL_STEP_TOKENS,
+    UNLIMITED_TOKENS,
+    MlxEnvironment,
+    MlxWorker,
+    flag_problems,
+    sequences,
+)
+from roost.engines.types import (
+    Available,
+    EngineTraits,
+    Health,
+    LaunchPlan,
+    NotInstalled,
+    StandbyPlan,
+    WorkerHttp,
+    WorkerPlace,
+)
 from roost.errors import Unavailable
 from roost.memory.types import DryRunPlan, LoadShape
 
@@ -54,6 +70,8 @@ _OWNED = """
 """
 #: Flags of mlx_lm.server that roost sets, or that would undo what it promises.
 OWNED_FLAGS = frozenset(_OWNED.split())
+#: Resident memory of a spare: 80 MB on Linux, rounded up.
+SPARE_BYTES = 150 * 10**6
 #: Distinct prefixes kept at the most; their bytes are bounded by prefix_cache_mb.
 _PREFIXES = 64
 
@@ -87,14 +105,11 @@ class MlxLm:
         if isinstance(engine, NotInstalled):
             raise Unavailable(f"cannot start {spec.id}: {engine.reason}; run {engine.mend!r}", should_retry=False)
         worker = MlxWorker(
-            python=engine.where,
-            launcher="mlx_lm.py",
+            environment=environment(engine),
             command=("mlx_lm.server", "--model"),
             arguments=arguments(spec, knobs),
             traits=TRAITS,
             configuration={"buffer_cache_bytes": mlx_worker.BUFFER_CACHE_BYTES},
-            environment={},
-            device=engine.device,
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
 
@@ -111,6 +126,16 @@ class MlxLm:
             return None
         return mlx_worker.dry_run_plan(engine.where, engine.device, spec, knobs.env, home, self._environ)
 
+    @property
+    def spare_bytes(self) -> int:
+        return SPARE_BYTES
+
+    def standby(self, knobs: Knobs, place: WorkerPlace) -> StandbyPlan | None:
+        engine = self.availability()
+        if isinstance(engine, NotInstalled):
+            return None
+        return mlx_worker.standby(environment(engine), knobs, place, self._environ)
+
     async def health(self, worker: WorkerHttp) -> Health:
         return await mlx_worker.health_of(worker)
 
@@ -119,6 +144,10 @@ class MlxLm:
 
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         return await mlx_worker.count_prompt_tokens(worker, body)
+
+
+def environment(engine: Available) -> MlxEnvironment:
+    return MlxEnvironment(engine.where, "mlx_lm.py", variables={}, device=engine.device, version=engine.version)
 
 
 def kv_problems(knobs: Knobs) -> list[str]:

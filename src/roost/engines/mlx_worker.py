@@ -15,6 +15,7 @@ from roost.config.settings import Knobs
 from roost.engines.environment import worker_environment
 from roost.engines.http import ask, ask_health
 from roost.engines.knobs import DEFAULT_CONTEXT_TOKENS, context_tokens
+from roost.engines.launchers.spare import ROOM_FOR_FOLDER, STANDBY
 from roost.engines.types import (
     EngineTraits,
     Health,
@@ -22,6 +23,7 @@ from roost.engines.types import (
     LaunchPlan,
     Loading,
     ProofKind,
+    StandbyPlan,
     Unhealthy,
     UnixEndpoint,
     WorkerHttp,
@@ -44,28 +46,61 @@ DRY_RUN_DATA_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
-class MlxWorker:
-    """One start, decided."""
+class MlxEnvironment:
+    """What all workers of an engine are started with, whatever their model."""
 
     python: str
     #: File name in `launchers/`.
     launcher: str
+    variables: Mapping[str, str]
+    device: str
+    version: str
+
+    @property
+    def installation(self) -> str:
+        """Changes when the environment is made anew, whatever is in it."""
+        try:
+            made = (Path(self.python).parent.parent / "pyvenv.cfg").stat()
+        except OSError:  # not an environment of its own
+            return self.version
+        return f"{self.version} {made.st_ino} {made.st_mtime_ns}"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return (self.python, "-I", str(LAUNCHERS / self.launcher))
+
+    def of(self, place: WorkerPlace, knobs: Knobs, environ: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of one start."""
+        return worker_environment(environ, place, knobs.env, engine=self.variables, libraries=self.device == "cuda")
+
+
+@dataclass(frozen=True)
+class MlxWorker:
+    """One start, decided."""
+
+    environment: MlxEnvironment
     #: What the arguments mean to people: the engine's own command.
     command: tuple[str, ...]
     arguments: tuple[str, ...]
     traits: EngineTraits
     #: More for the launcher's configuration.
     configuration: Mapping[str, str | int]
-    environment: Mapping[str, str]
-    device: str
+
+
+def standby(environment: MlxEnvironment, knobs: Knobs, place: WorkerPlace, environ: Mapping[str, str]) -> StandbyPlan:
+    """A spare of this engine: the launcher without a folder, and room in its command line for one."""
+    argv = (*environment.argv, STANDBY, ROOM_FOR_FOLDER)
+    return StandbyPlan(argv, environment.of(place, knobs, environ), place.home, environment.installation)
 
 
 def plan(
     worker: MlxWorker, spec: ModelSpec, knobs: Knobs, place: WorkerPlace, environ: Mapping[str, str]
 ) -> LaunchPlan:
-    """The folder stands in argv, where ps and the proof see it; everything else goes through standard input."""
+    """The folder stands in argv, where ps and the proof see it; everything goes through standard input too, which is
+    all that a spare is given."""
     context = context_tokens(spec, knobs)
     configuration = {
+        "folder": str(spec.path),
         "socket": str(place.socket_path),
         "served_name": spec.id,
         "context_length": context,
@@ -73,8 +108,8 @@ def plan(
         **worker.configuration,
     }
     return LaunchPlan(
-        argv=(worker.python, "-I", str(LAUNCHERS / worker.launcher), str(spec.path)),
-        env=worker_environment(environ, place, knobs.env, engine=worker.environment, libraries=worker.device == "cuda"),
+        argv=(*worker.environment.argv, str(spec.path)),
+        env=worker.environment.of(place, knobs, environ),
         endpoint=UnixEndpoint(place.socket_path),
         served_name=spec.id,
         proof=ProofKind.SPAWN_DIGESTS,

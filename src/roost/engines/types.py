@@ -102,6 +102,29 @@ class WorkerPlace:
 
 
 @dataclass(frozen=True)
+class Container:
+    """Where a start's server lives when its command is `docker run` and the like. Known by label and id, never by its
+    name: a name may be anybody's."""
+
+    #: docker, podman or nerdctl.
+    program: str
+    #: The program as it was written, with its global options.
+    client: tuple[str, ...]
+    name: str | None
+    #: Values of its labels: this start, and the roost that it belongs to.
+    nonce: str
+    owner: str
+    #: The client writes the id there as soon as the container exists.
+    id_file: Path
+    #: `--rm`: its anonymous volumes go with it.
+    takes_volumes_along: bool = False
+    #: podman's `--replace`: whoever has the name is pushed out, as the command says.
+    replaces_namesake: bool = False
+    #: Ports that are published on every address of this machine.
+    open_ports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LaunchPlan:
     """Everything needed to start one worker. `argv` is public (ps shows it): no secret, no prompt."""
 
@@ -130,6 +153,20 @@ class LaunchPlan:
     stop_argv: tuple[str, ...] | None = None
     #: argv of what `config show --engine-command` prints when it differs from `argv` (a launcher hides flags in stdin).
     shown: tuple[str, ...] | None = None
+    #: The server lives in a container, beside the process tree that is started.
+    container: Container | None = None
+
+
+@dataclass(frozen=True)
+class StandbyPlan:
+    """How to start a spare: a process that does the imports of a worker and then waits for the `stdin` of the start
+    that it becomes. `env` must be as in that start's plan, for it is read while importing."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path | None = None
+    #: Tells the engine as it is installed now from one that is installed later at the same place.
+    installation: str = ""
 
 
 @dataclass(frozen=True)
@@ -267,4 +304,18 @@ class KeepsCache(Protocol):
 
         Raises aiohttp.ClientError, OSError or TimeoutError.
         """
+        ...
+
+
+@runtime_checkable
+class StandsBy(Protocol):
+    """An engine whose start is mostly imports, so that a process may do them ahead. The others cannot."""
+
+    @property
+    def spare_bytes(self) -> int:
+        """Memory that a spare holds, as measured once; what a running one holds is measured anew."""
+        ...
+
+    def standby(self, knobs: Knobs, place: WorkerPlace) -> StandbyPlan | None:
+        """A spare that may become any worker with these knobs' environment; None: the engine is not installed."""
         ...

@@ -14,7 +14,14 @@ from roost.engines import mlx_worker
 from roost.engines.http import ask, generate_one
 from roost.engines.interpreters import EnvironmentEngine, find_engine
 from roost.engines.knobs import shared_problems, unsupported
-from roost.engines.mlx_worker import PREFILL_STEP_TOKENS, UNLIMITED_TOKENS, MlxWorker, flag_problems, sequences
+from roost.engines.mlx_worker import (
+    PREFILL_STEP_TOKENS,
+    UNLIMITED_TOKENS,
+    MlxEnvironment,
+    MlxWorker,
+    flag_problems,
+    sequences,
+)
 from roost.engines.types import (
     Available,
     CannotKeep,
@@ -23,6 +30,7 @@ from roost.engines.types import (
     LaunchPlan,
     NotInstalled,
     Restored,
+    StandbyPlan,
     WorkerHttp,
     WorkerPlace,
 )
@@ -44,6 +52,8 @@ NAME = ENGINE.name
 TIMEOUT_S = 365 * 24 * 3600
 #: The engine reads this variable; `mlx_worker.BUFFER_CACHE_BYTES`.
 BUFFER_CACHE = {"MLX_BUFFER_CACHE_LIMIT": f"{mlx_worker.BUFFER_CACHE_BYTES // 10**9}GB"}
+#: Resident memory of a spare that has imported PyTorch, as the one for macOS may; without it 130 MB were measured.
+SPARE_BYTES = 800 * 10**6
 #: Tokens in one block of the paged cache, the engine's own default.
 BLOCK_TOKENS = 64
 #: The engine's own default, where the model's header does not tell how large a token's KV is.
@@ -98,14 +108,11 @@ class VllmMlx:
         if isinstance(engine, NotInstalled):
             raise Unavailable(f"cannot start {spec.id}: {engine.reason}; run {engine.mend!r}", should_retry=False)
         worker = MlxWorker(
-            python=engine.where,
-            launcher="vllm_mlx.py",
+            environment=environment(engine),
             command=("vllm-mlx", "serve"),
             arguments=arguments(spec, knobs),
             traits=traits(spec, engine.device),
             configuration={"log_level": knobs.engine_log_level},
-            environment=BUFFER_CACHE,
-            device=engine.device,
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
 
@@ -120,6 +127,16 @@ class VllmMlx:
         if isinstance(engine, NotInstalled) or self.refusal(spec):
             return None
         return mlx_worker.dry_run_plan(engine.where, engine.device, spec, knobs.env, home, self._environ)
+
+    @property
+    def spare_bytes(self) -> int:
+        return SPARE_BYTES
+
+    def standby(self, knobs: Knobs, place: WorkerPlace) -> StandbyPlan | None:
+        engine = self.availability()
+        if isinstance(engine, NotInstalled):
+            return None
+        return mlx_worker.standby(environment(engine), knobs, place, self._environ)
 
     async def health(self, worker: WorkerHttp) -> Health:
         return await mlx_worker.health_of(worker)
@@ -185,6 +202,12 @@ def traits(spec: ModelSpec, device: str) -> EngineTraits:
         surfaces=frozenset({"chat", "completions"}),
         # The pinned environment for CPUs leaves out torchvision, which prepares images.
         vision="vision" in spec.capabilities and device != "cpu",
+    )
+
+
+def environment(engine: Available) -> MlxEnvironment:
+    return MlxEnvironment(
+        engine.where, "vllm_mlx.py", variables=BUFFER_CACHE, device=engine.device, version=engine.version
     )
 
 

@@ -35,7 +35,7 @@ _log = structlog.get_logger("roost.gateway")
 
 def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | None = None) -> web.Application:
     """The application of one listener. `shared` is the other listener's state (`app[GATEWAY]`): counters in common."""
-    metrics = shared.metrics if shared else Metrics(deps.pool.views)
+    metrics = shared.metrics if shared else Metrics(deps.pool)
     decisions = shared.decisions if shared else DecisionRing()
     app = web.Application(middlewares=[_border])
     profile = shared.profile if shared else ActiveProfile()

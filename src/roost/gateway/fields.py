@@ -18,6 +18,7 @@ BOUNDED_NUMBERS: Mapping[str, tuple[int, int]] = {
     "max_tokens": (-1, 2**20),
     "max_completion_tokens": (-1, 2**20),
     "n_predict": (-1, 2**20),
+    "max_output_tokens": (-1, 2**20),
     "top_logprobs": (0, 20),
     "n_probs": (0, 20),
     "dimensions": (1, 65536),

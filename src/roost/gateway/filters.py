@@ -98,8 +98,10 @@ def _apply_cap(values: Mapping[str, Any], cap: int | None, cap_field: str, chang
     """Every field that asks for more than the cap (or, with a negative number, for no end) is held to it."""
     if cap is None:
         return None
-    asked = {key: value for key in CAP_FIELDS if (value := _current(values, changes, key)) is not None}
-    if not asked:
+    known = dict.fromkeys((*CAP_FIELDS, cap_field))
+    asked = {key: value for key in known if (value := _current(values, changes, key)) is not None}
+    # An engine that has a word of its own reads none of the others.
+    if not asked or (cap_field not in CAP_FIELDS and cap_field not in asked):
         changes[cap_field] = cap
         return f"{cap_field}={cap}"
     cut = [key for key, value in asked.items() if value < 0 or value > cap]

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from roost.store.types import ActivityRow
-from roost.workers.types import WorkerView
+from roost.workers.types import Pool, WorkerView
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
@@ -43,13 +43,13 @@ class _Spread:
 class Metrics:
     """Requests by route, model and outcome; times to the first byte and in all; tokens; workers as they stand."""
 
-    def __init__(self, views: Callable[[], tuple[WorkerView, ...]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._requests: Tally[tuple[str, str, str]] = Tally()
         self._tokens: Tally[tuple[str, str]] = Tally()
         self._first_byte: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._duration: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Reader(self._families, views))
+        self._registry.register(_Reader(self._families, pool))
 
     def observe(self, row: ActivityRow) -> None:
         """Count one finished request."""
@@ -96,13 +96,13 @@ def _histogram(name: str, text: str, spreads: dict[tuple[str, str], _Spread]) ->
 class _Reader(Collector):
     """Reads the counts and the pool at each scrape; nothing is woken or asked."""
 
-    def __init__(self, families: Callable[[], Iterator[Metric]], views: Callable[[], tuple[WorkerView, ...]]) -> None:
+    def __init__(self, families: Callable[[], Iterator[Metric]], pool: Pool) -> None:
         self._families = families
-        self._views = views
+        self._pool = pool
 
     def collect(self) -> Iterator[Metric]:
         yield from self._families()
-        views = self._views()
+        views = self._pool.views()
         states = GaugeMetricFamily("roost_workers", "Workers by state.", labels=("state",))
         for state, count in sorted(Tally(view.state for view in views).items()):
             states.add_metric((state,), count)
@@ -115,6 +115,14 @@ class _Reader(Collector):
         )
         for name, text, read in gauges:
             yield _gauge(name, text, views, read)
+        yield self._spares()
+
+    def _spares(self) -> Metric:
+        family = GaugeMetricFamily("roost_spare_resident_bytes", "Memory that a spare holds.", labels=("engine",))
+        for spare in self._pool.spares():
+            if spare.resident_bytes is not None:
+                family.add_metric((spare.engine,), spare.resident_bytes)
+        return family
 
 
 def _gauge(

@@ -26,9 +26,10 @@ async def status(call: Call) -> web.StreamResponse:
 
 
 async def workers(call: Call) -> web.StreamResponse:
-    """The workers of the StatusReport."""
+    """The workers of the StatusReport, and the spares that may become some."""
     report = call.gateway.deps.status()
-    return web.json_response({"workers": [worker.model_dump(mode="json") for worker in report.workers]})
+    rows = {"workers": report.workers, "spares": report.spares}
+    return web.json_response({name: [row.model_dump(mode="json") for row in rows[name]] for name in rows})
 
 
 async def activity(call: Call) -> web.StreamResponse:

@@ -29,7 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *OLLAMA_ROUTES,
     *LLAMA_SWAP_ROUTES,
     Route("GET", "/roost/v1/status", _USE, own_api.status, Body.NONE, "All there is to know, problems first."),
-    Route("GET", "/roost/v1/workers", _USE, own_api.workers, Body.NONE, "The workers."),
+    Route("GET", "/roost/v1/workers", _USE, own_api.workers, Body.NONE, "The workers, and the spares."),
     Route("GET", "/roost/v1/openapi.json", _USE, openapi.document(lambda: ROUTES), Body.NONE, "This document."),
     Route("GET", "/roost/v1/activity", _MANAGE, own_api.activity, Body.NONE, "The last requests."),
     Route("GET", "/roost/v1/decisions", _MANAGE, own_api.decisions, Body.NONE, "The last routing decisions."),

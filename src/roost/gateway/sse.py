@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +30,13 @@ class EventBuffer:
     def __init__(self) -> None:
         self._pending = b""
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> Iterable[bytes]:
         """The events that are complete now. Raises UpstreamDisconnected for an endless one."""
+        if not self._pending and len(data) > 2 and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data:
+            return (data,)  # what mostly comes: one whole event
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> Iterator[bytes]:
         buffer = self._pending + data if self._pending else data
         # A boundary is at most four bytes: what was searched before needs no second look.
         searched = max(0, len(self._pending) - 3)

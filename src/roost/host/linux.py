@@ -14,6 +14,8 @@ from roost.host.posix import PosixHost
 from roost.host.types import MappedFile, ProcessIdentity
 
 PROC = Path("/proc")
+#: Of a container's id, which has 64; a shorter text could be in any path.
+_LEAST_ID_CHARACTERS = 32
 
 
 def parse_start_ticks(stat_line: str) -> tuple[str, str]:
@@ -65,6 +67,12 @@ class LinuxHost(PosixHost):
     def with_nonce(self, nonce: str) -> tuple[int, ...]:
         wanted = f"ROOST_WORKER_NONCE={nonce}".encode()
         return tuple(pid for pid in psutil.pids() if wanted in _environment(pid))
+
+    def in_container(self, container_id: str) -> tuple[int, ...]:
+        """By the path of their control group, which every container engine names after the id."""
+        if len(container_id) < _LEAST_ID_CHARACTERS:
+            return ()
+        return tuple(pid for pid in psutil.pids() if container_id in _read(PROC / str(pid) / "cgroup"))
 
     def _io_bytes(self, process: psutil.Process) -> int:
         try:

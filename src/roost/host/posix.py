@@ -86,6 +86,10 @@ class PosixHost:
         found = (c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port)
         return next(found, None)
 
+    def in_container(self, container_id: str) -> tuple[int, ...]:
+        # Containers of a Mac run in a virtual machine, whose processes this kernel does not know.
+        return ()
+
     def memory(self) -> MemoryReading:
         memory, swap = psutil.virtual_memory(), psutil.swap_memory()
         return MemoryReading(memory.total, memory.available, swap.used, swap.sout)

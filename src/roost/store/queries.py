@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Dialect, delete, func, insert, select
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from roost.store.schema import activity
 from roost.store.types import ActivityRow
@@ -24,7 +28,17 @@ class Retention:
 def insert_activity(connection: Connection, rows: Sequence[ActivityRow]) -> None:
     """Append the rows, oldest first."""
     if rows:
-        connection.execute(insert(activity), [vars(row) for row in rows])
+        text, values_of = _insertion(connection.dialect)
+        connection.exec_driver_sql(text, [values_of(row) for row in rows])
+
+
+@lru_cache(maxsize=4)
+def _insertion(dialect: Dialect) -> tuple[str, Callable[[ActivityRow], tuple[Any, ...]]]:
+    """The statement, and a row's values in its order. Compiled once: bound anew for each row it takes four times as
+    long, beside the requests that are being served."""
+    compiled = insert(activity).compile(dialect=dialect, column_keys=[field.name for field in fields(ActivityRow)])
+    assert isinstance(compiled, SQLCompiler) and compiled.positiontup is not None
+    return compiled.string, attrgetter(*compiled.positiontup)
 
 
 def newest_activity(connection: Connection, limit: int) -> list[ActivityRow]:

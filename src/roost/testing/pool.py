@@ -15,7 +15,7 @@ from roost.catalog.spec import ModelSpec
 from roost.engines.types import EngineTraits, ProofGrade
 from roost.engines.wire import Wire
 from roost.errors import ConcurrencyLimit, ModelLoading, ModelNotResident, RoostError
-from roost.workers.types import Entry, Phase, Progress, ReadyWorker, WorkerView
+from roost.workers.types import Entry, Phase, Progress, ReadyWorker, WaitingSpare, WorkerView
 
 ALL_SURFACES = frozenset({"chat", "completions", "embeddings", "rerank"})
 PLAIN_TRAITS = EngineTraits(cancels_non_stream=True, context_check="engine", surfaces=ALL_SURFACES)
@@ -32,6 +32,7 @@ class FakeWorker:
     spec: ModelSpec
     base_url: str
     served_name: str = "stand-in"
+    is_versioned: bool = False
     traits: EngineTraits = PLAIN_TRAITS
     context_length: int | None = None
     concurrency: int = 4
@@ -135,6 +136,8 @@ class FakePool:
         self.tickets: list[FakeTicket] = []
         #: What was asked of it: ("load", "model-id") and so on.
         self.orders: list[tuple[str, str | None]] = []
+        #: What `spares` answers.
+        self.standing_by: tuple[WaitingSpare, ...] = ()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
@@ -179,6 +182,7 @@ class FakePool:
             spec=worker.spec,
             context_length=worker.context_length,
             count_prompt_tokens=worker.count_prompt_tokens,
+            is_versioned=worker.is_versioned,
         )
 
     def grant_next(self, worker: FakeWorker) -> None:
@@ -189,6 +193,9 @@ class FakePool:
 
     def views(self) -> tuple[WorkerView, ...]:
         return tuple(_view(worker) for worker in self.workers.values() if worker.state != "stopped")
+
+    def spares(self) -> tuple[WaitingSpare, ...]:
+        return self.standing_by
 
     async def load(self, model_id: str) -> None:
         self.orders.append(("load", model_id))

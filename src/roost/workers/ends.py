@@ -18,8 +18,11 @@ from roost.errors import (
     WorkerFailed,
     WorkerOutOfMemory,
 )
+from roost.workers.process import WorkerProcess
 
 STOP_COMMAND_TIMEOUT_S = 10.0
+#: After SIGTERM; vllm-mlx needs some seconds to save its cache.
+STOP_GRACE_S = 10.0
 #: What engines say when memory runs out.
 OUT_OF_MEMORY_MARKS = ("out of memory", "failed to allocate", "unable to allocate", "bad_alloc")
 
@@ -79,10 +82,35 @@ def as_unavailable(model_id: str, error: Exception) -> RoostError:
     return WorkerFailed(f"cannot load {model_id}: {error}")
 
 
-async def run_stop_command(
+async def stop_gently(
+    process: WorkerProcess, plan: LaunchPlan, feed: Callable[[bytes], None], now: asyncio.Event
+) -> None:
+    """Asks a worker to end by its own stop command and SIGTERM; returns when it is gone, the grace is over, or `now`
+    is set."""
+    if now.is_set():
+        return
+    async with asyncio.TaskGroup() as group:
+        steps = [group.create_task(_ask_to_end(process, plan, feed)), group.create_task(now.wait())]
+        await asyncio.wait(steps, return_when=asyncio.FIRST_COMPLETED)
+        for step in steps:
+            step.cancel()
+
+
+async def _ask_to_end(process: WorkerProcess, plan: LaunchPlan, feed: Callable[[bytes], None]) -> None:
+    if plan.stop_argv:
+        await _run_stop_command(plan.stop_argv, process.pid, plan.env, feed)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOP_GRACE_S):
+            # Told to stop in the first moments: a signal to a process that is not known yet would be lost.
+            await process.identified.wait()
+            process.terminate()
+            await process.gone.wait()
+
+
+async def _run_stop_command(
     argv: tuple[str, ...], pid: int | None, env: Mapping[str, str], feed: Callable[[bytes], None]
 ) -> None:
-    """Runs a command worker's own stop command, ${PID} filled in; its output goes to the worker's log."""
+    """${PID} filled in; its output goes to the worker's log."""
     filled = [part.replace("${PID}", str(pid or "")) for part in argv]
     try:
         process = await asyncio.create_subprocess_exec(
@@ -96,5 +124,9 @@ async def run_stop_command(
             output, _ = await process.communicate()
             feed(output)
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        feed(f"{filled[0]} took longer than {STOP_COMMAND_TIMEOUT_S:g} s\n".encode())
+    finally:
+        # Also when there is no time left for it.
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

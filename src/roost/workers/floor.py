@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -19,10 +21,11 @@ from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
 from roost.workers.claim import FULL, Claim
 from roost.workers.gate import Gate
-from roost.workers.lifecycle import Effect, Event, State, allows, step
+from roost.workers.lifecycle import MOVING, Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
 from roost.workers.residency import Kind, ModelView, Rules
 from roost.workers.run import WorkerRun
+from roost.workers.spares import Spares
 from roost.workers.start import StartOrder
 from roost.workers.station import Place, Station
 
@@ -50,10 +53,22 @@ class Floor:
         self._draining = False
         self._claim = FULL
         self._gate = Gate(world.memory, world.host, lambda: world.settings().memory, world.peaks)
+        self._spares = Spares(world, self._begin, self._is_moving, self._is_busy)
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
         return time.monotonic()
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str = "spare") -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(work, name=name)
+
+    def _is_moving(self) -> bool:
+        """Whether a model is being loaded or stopped."""
+        return any(station.state in MOVING for station in self._stations.values())
+
+    def _is_busy(self) -> bool:
+        return any(station.running for station in self._stations.values())
 
     def _station(self, model_id: str) -> Station:
         station = self._stations.get(model_id)
@@ -210,6 +225,7 @@ class Floor:
             case Effect.KILL if station.run:
                 station.run.kill()
         self._replan()
+        self._spares.consider()
 
     def _post_if_current(self, station: Station, number: int, event: Event) -> None:
         """A fact from a start: dropped when it speaks of an earlier one, or comes too late to matter."""
@@ -223,6 +239,8 @@ class Floor:
         station.gave_way = False
         answer_wanted(station, None)
         self._world.on_ready(station.model_id)
+        # An engine that was installed anew since then must not be met half old, half new.
+        self._spares.refresh_soon()
 
     # One start, and its end.
 
@@ -230,9 +248,8 @@ class Floor:
         station.number += 1
         station.unloading = station.restart = False
         station.run = station.admission = station.appraised_at = None
-        assert self._tasks is not None
         start = self._one_start(station, station.number)
-        self._tasks.create_task(start, name=f"worker {station.model_id} #{station.number}")
+        self._begin(start, f"worker {station.model_id} #{station.number}")
 
     async def _one_start(self, station: Station, number: int) -> None:
         """From START to gone. One of the three borders where any exception is answered: it fails this start alone."""
@@ -264,6 +281,7 @@ class Floor:
                 run_paths(self._world, station.model_id),
                 lambda event: self._post_if_current(station, number, event),
                 lambda: [place.running_view() for place in station.running if not place.entry.open_ended],
+                lambda: self._spares.take(order),
             )
             if station.coming:  # else it was unloaded before it began
                 self._gate.started(start, lambda: run.pid)

@@ -99,6 +99,8 @@ TABLE: dict[tuple[State, Event], tuple[State, Effect]] = {
 
 #: States in which a process may hold memory.
 OCCUPYING = frozenset({S.LOADING, S.PROVING, S.READY, S.DRAINING, S.STOPPING})
+#: States that end by themselves, soon, in another.
+MOVING = OCCUPYING - {S.READY}
 #: States that end in READY when nothing goes wrong.
 COMING = frozenset({S.LOADING, S.PROVING})
 

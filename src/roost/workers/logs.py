@@ -22,6 +22,8 @@ PROMPT_MARKS: tuple[re.Pattern[bytes], ...] = (
 #: A line without any of these matches no mark. Finding that out costs a tenth of the marks, which matters when an
 #: engine writes as fast as it can: every line is looked at on the daemon's loop.
 _PROMPT_WORDS = (b"last", b"prompt", b"content", b"messages", b"input")
+#: What docker ends each of its errors with.
+_HINT = re.compile(r"(Run|See) '.* --help'( for more information)?\.?|Usage: +(docker|podman|nerdctl) .*")
 #: All but the tab.
 CONTROL_CHARACTERS = bytes(number for number in range(32) if number != 9)
 
@@ -74,8 +76,9 @@ class WorkerLog:
             self._file = None
 
     def last_line(self) -> str:
-        """The last line that says something."""
-        return next((line.strip() for line in reversed(self._last) if line.strip()), "")
+        """The last line that says something; a hint at somebody's help says nothing."""
+        lines = (line.strip() for line in reversed(self._last))
+        return next((line for line in lines if line and not _HINT.fullmatch(line)), "")
 
     def last_lines(self, count: int = 20) -> tuple[str, ...]:
         return tuple(self._last)[-count:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from roost.catalog.types import CatalogView
 from roost.config.layout import layout_of
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings, Settings
-from roost.engines.types import Engine, WorkerPlace
+from roost.engines.types import Available, Engine, StandsBy, WorkerPlace
 from roost.errors import ModelNotFound, ModelUnavailable
 from roost.host.memory_types import MemorySensor
 from roost.host.types import Host
@@ -47,6 +47,8 @@ class World:
     peaks: PeakBook = field(default_factory=PeakBook)
     #: 0 to 1, for the jitter of back-offs.
     random: Callable[[], float] = field(default=random.random)
+    #: By name: those that can stand by are asked for spares.
+    engines: Mapping[str, Engine] = field(default_factory=dict)
 
 
 def find_spec(world: World, model_id: str) -> ModelSpec:
@@ -66,7 +68,8 @@ def start_order(world: World, model_id: str, *, warm: bool) -> StartOrder:
     settings = world.settings()
     model = settings.models.get(spec.id, ModelSettings())
     engine = world.choose_engine(spec, settings.knobs(spec.id), model)
-    return StartOrder(spec, engine, settings.knobs(spec.id, engine.name), model, warm)
+    knobs = settings.knobs(spec.id, engine.name)
+    return StartOrder(spec, engine, knobs, model, warm, spare_digest(engine, knobs))
 
 
 #: A place that no start has: what differs between two plans for it differs by the settings alone.
@@ -80,6 +83,36 @@ def effective_command(order: StartOrder) -> str:
     watched = (order.knobs.idle_ttl_s, order.knobs.stall_s, order.knobs.process_priority)
     parts = (order.spec.fingerprint, plan.argv, sorted(plan.env.items()), plan.stdin, plan.endpoint, plan.stop_argv)
     return hashlib.sha256(repr((*parts, plan.context_length, plan.concurrency, watched)).encode()).hexdigest()
+
+
+def spare_digest(engine: Engine, knobs: Knobs) -> str | None:
+    """A digest of the spare that these knobs ask for: one with the same digest may become their worker. None: they
+    ask for none, or the engine has none. Blocking; reads the disk."""
+    if not knobs.standby or not isinstance(engine, StandsBy):
+        return None
+    plan = engine.standby(knobs, _NOWHERE)
+    if plan is None:
+        return None
+    parts = (plan.argv, sorted(plan.env.items()), plan.cwd, plan.installation, knobs.process_priority)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class WantedSpare:
+    """The one spare that is kept for an engine, as the settings for all its models say."""
+
+    digest: str
+    version: str
+
+
+def wanted_spares(world: World) -> dict[str, WantedSpare]:
+    """By engine. Blocking; reads the disk."""
+    settings, found = world.settings(), {}
+    for name, engine in world.engines.items():
+        if digest := spare_digest(engine, settings.knobs("", name)):
+            state = engine.availability()
+            found[name] = WantedSpare(digest, state.version if isinstance(state, Available) else "")
+    return found
 
 
 def run_paths(world: World, model_id: str) -> RunPaths:

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import roost.host.guardian
-from roost.engines.types import LaunchPlan
+from roost.engines.types import LaunchPlan, StandbyPlan
 from roost.host.types import Host, ProcessIdentity
 
 HIGH_PRIORITY_NICE = -5
@@ -35,6 +36,8 @@ class WorkerProcess:
         self.identity: ProcessIdentity | None = None
         self.guardian_pid = popen.pid
         self.exit_code: int | None = None
+        #: What a spare was told to become.
+        self.told: bytes | None = None
         #: Set once the guardian has told the worker's pid.
         self.identified = asyncio.Event()
         self.gone = asyncio.Event()
@@ -56,6 +59,14 @@ class WorkerProcess:
         if self._lives():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.identity.pid, signal.SIGTERM)  # type: ignore[union-attr]
+
+    async def tell(self, raw: bytes) -> bool:
+        """Writes to the standard input of a spare, and closes it. False when it is gone, or was told before."""
+        pipe = self._guardian.stdin
+        if pipe is None or not await asyncio.to_thread(_write_all, pipe, raw):
+            return False
+        self.told = raw
+        return True
 
     def kill(self) -> None:
         """The end, for the whole tree: the guardian does it when the pipe of life closes."""
@@ -106,26 +117,49 @@ class WorkerProcess:
                 elif word == "exit":
                     self.exit_code = int(number)
             await asyncio.shield(asyncio.to_thread(self._guardian.wait))
+        except asyncio.CancelledError:
+            self.kill()
+            await asyncio.shield(asyncio.to_thread(self._wait_for_guardian))
+            raise
         finally:
             if self.exit_code is None:  # the guardian was killed, or we closed its pipe of life
                 self.exit_code = -signal.SIGKILL
             self.kill()
+            if self._guardian.stdin is not None:
+                self._guardian.stdin.close()
             self.gone.set()
 
+    def _wait_for_guardian(self) -> None:
+        """Nobody looks after it any more: one that is held is left to itself after the grace."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guardian.wait(GUARDIAN_GRACE_S)
 
-def _command(plan: LaunchPlan, life: int, status: int, nice: int) -> list[str]:
+
+def _write_all(pipe: IO[bytes], raw: bytes) -> bool:
+    """Blocking: a pipe holds less than a long configuration."""
+    try:
+        with pipe:
+            pipe.write(raw)
+    except (BrokenPipeError, ValueError):  # nobody reads any more; closed before
+        return False
+    return True
+
+
+def _command(plan: LaunchPlan | StandbyPlan, life: int, status: int, nice: int) -> list[str]:
     guardian = str(Path(roost.host.guardian.__file__))
     return [sys.executable, "-I", "-S", guardian, str(life), str(status), str(nice), "--", *plan.argv]
 
 
-def _start(plan: LaunchPlan, nice: int) -> tuple[subprocess.Popen[bytes], int, int]:
+def _start(plan: LaunchPlan | StandbyPlan, nice: int) -> tuple[subprocess.Popen[bytes], int, int]:
     """Blocking: runs in a thread. Returns the guardian, our end of the pipe of life, our end of its words."""
+    waits = isinstance(plan, StandbyPlan)
+    told = None if isinstance(plan, StandbyPlan) else plan.stdin
     life_read, life_write = os.pipe()
     status_read, status_write = os.pipe()
     try:
         popen = subprocess.Popen(
             _command(plan, life_read, status_write, nice),
-            stdin=subprocess.PIPE if plan.stdin is not None else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if waits or told is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=dict(plan.env),
@@ -140,9 +174,8 @@ def _start(plan: LaunchPlan, nice: int) -> tuple[subprocess.Popen[bytes], int, i
     finally:
         os.close(life_read)
         os.close(status_write)
-    if popen.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), popen.stdin:
-            popen.stdin.write(plan.stdin or b"")
+    if popen.stdin is not None and told is not None:
+        _write_all(popen.stdin, told)
     return popen, life_write, status_read
 
 
@@ -162,9 +195,10 @@ async def drain(descriptor: int, feed: Callable[[bytes], None]) -> None:
 
 
 async def spawn(
-    plan: LaunchPlan, host: Host, *, high_priority: bool
+    plan: LaunchPlan | StandbyPlan, host: Host, *, high_priority: bool
 ) -> tuple[WorkerProcess, asyncio.StreamReader, int]:
-    """Starts the worker; returns it with its guardian's status stream and the descriptor of its output.
+    """Starts the worker, or a spare whose standard input stays open; returns it with its guardian's status stream and
+    the descriptor of its output.
 
     Raises StartFailed. No thread matters afterwards: the worker's kernel-level parent is the guardian's only thread.
     """
@@ -174,3 +208,37 @@ async def spawn(
     output = os.dup(popen.stdout.fileno())
     popen.stdout.close()
     return process, await reader_of(status), output
+
+
+class Attended:
+    """A process, and the one who listens to its output and to its guardian for as long as it lives. A spare's output
+    goes to another log once it is a worker: `feed` may be changed."""
+
+    def __init__(
+        self, process: WorkerProcess, status: asyncio.StreamReader, output: int, feed: Callable[[bytes], None]
+    ) -> None:
+        self.process = process
+        self.feed = feed
+        #: Set when nothing of it is left, its last words included.
+        self.over = asyncio.Event()
+        self._status = status
+        self._output = output
+        self._begun = False
+
+    async def attend(self) -> None:
+        """Returns when it is over. The first caller listens; cancelling that one ends the process."""
+        if self._begun:
+            await self.over.wait()
+            return
+        self._begun = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                draining = group.create_task(drain(self._output, lambda chunk: self.feed(chunk)))
+                group.create_task(self.process.watch(self._status))
+                await self.process.gone.wait()
+                # What it said last is the reason of its end; something it detached may hold the pipe for ever.
+                await asyncio.wait([draining], timeout=1.0)
+                draining.cancel()
+        finally:
+            self.process.kill()
+            self.over.set()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from roost.catalog.spec import FileRole, ModelFile, ModelSpec
-from roost.engines.types import Endpoint, LaunchPlan, ProofGrade, ProofKind, TcpEndpoint, UnixEndpoint, UrlEndpoint
-from roost.host.types import Host, MappedFile
+from roost.engines.types import (
+    Container,
+    Endpoint,
+    LaunchPlan,
+    ProofGrade,
+    ProofKind,
+    TcpEndpoint,
+    UnixEndpoint,
+    UrlEndpoint,
+)
+from roost.host.types import Host, MappedFile, ProcessIdentity
+from roost.workers.containers import container_id
 
 #: Files whose content decides what the model answers.
 DECISIVE = frozenset({FileRole.WEIGHTS, FileRole.PROJECTOR, FileRole.ADAPTER})
@@ -27,6 +38,17 @@ class Mismatch:
     """What is served is not, or cannot be shown to be, what the catalog knows."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Handover:
+    """A spare that became the worker: which process, and what was written into the pipe that only it could read."""
+
+    process: ProcessIdentity | None
+    order: bytes
+
+    def names(self, path: Path) -> bool:
+        return json.dumps(str(path)).encode() in self.order
 
 
 def changed_file(files: Iterable[ModelFile], identity_digest: Callable[[Path], str]) -> str | None:
@@ -79,8 +101,13 @@ class Started(Protocol):
     def tree(self) -> tuple[int, ...]: ...
 
 
-def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None) -> Proof | Mismatch:
-    """Blocking; reads /proc. Call it once the engine says that it is healthy. `started` None: no process of ours."""
+def prove(
+    host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None, handed: Handover | None = None
+) -> Proof | Mismatch:
+    """Blocking; reads /proc. Call it once the engine says that it is healthy. `started` None: no process of ours.
+    `handed`: it was a spare."""
+    if plan.container is not None:
+        return _by_container(plan.container)
     if plan.proof is ProofKind.CLAIMED:
         return Proof(ProofGrade.CLAIMED, "its own word: roost does not supervise this server")
     listener = None
@@ -95,8 +122,19 @@ def prove(host: Host, plan: LaunchPlan, spec: ModelSpec, started: Started | None
     if plan.proof is ProofKind.COMMAND_LINE:
         return Proof(ProofGrade.CMDLINE, f"pid {listener} listens: {' '.join(host.command_line(listener))[:200]}")
     if plan.proof is ProofKind.SPAWN_DIGESTS:
-        return _by_command_line(host, listener, spec)
+        return _by_handover(host, listener, spec, handed) if handed else _by_command_line(host, listener, spec)
     return _by_maps(host.mapped_files(listener), listener, spec, plan.draft_files)
+
+
+def _by_container(container: Container) -> Proof | Mismatch:
+    """What runs in it, and on which weights, is its own word; but there must be one before anybody answers for it."""
+    found = container_id(container)
+    if found is None:
+        return Mismatch(
+            f"somebody answers at its address before its container exists ({container.id_file} is not there)"
+        )
+    name = f' "{container.name}"' if container.name else ""
+    return Proof(ProofGrade.CLAIMED, f"its own word: container {found[:12]}{name} of {container.program}")
 
 
 def _by_command_line(host: Host, listener: int, spec: ModelSpec) -> Proof | Mismatch:
@@ -104,6 +142,16 @@ def _by_command_line(host: Host, listener: int, spec: ModelSpec) -> Proof | Mism
     if spec.path is None or str(spec.path) not in host.command_line(listener):
         return Mismatch(f"the command line of pid {listener} does not name {spec.path}")
     return Proof(ProofGrade.PROVEN, f"pid {listener} was started on {spec.path}, its files' digests as in the catalog")
+
+
+def _by_handover(host: Host, listener: int, spec: ModelSpec, handed: Handover) -> Proof | Mismatch:
+    """A spare's command line was written before its model was known. What counts is the same: what roost gave to
+    exactly this process, once, and the digests that were taken at that moment."""
+    if handed.process is None or host.identity(listener) != handed.process:
+        return Mismatch(f"pid {listener} is not the spare that was handed {spec.path}")
+    if spec.path is None or not handed.names(spec.path):
+        return Mismatch(f"the spare with pid {listener} was handed something else than {spec.path}")
+    return Proof(ProofGrade.PROVEN, f"pid {listener} was handed {spec.path}, its files' digests as in the catalog")
 
 
 def _by_maps(

@@ -1,5 +1,6 @@
 """Workers of an earlier daemon that was killed: found by their record, ended only when pid, start time and nonce all
-agree. Never by name or port: what looks like a worker but is not ours lives on."""
+agree. Never by name or port: what looks like a worker but is not ours lives on. Containers are known by their labels.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +9,27 @@ import json
 import os
 import shutil
 import signal
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from roost.host.types import Host, ProcessIdentity
+from roost.workers.containers import CannotAsk, Client, remove_all
+
+#: Records of starts whose container could not be removed, for a later try; below the folder of the others.
+LEFT = "left"
+#: After so long without an answer its client is not in use here any more.
+LONGEST_LEFT_S = 30 * 86_400
+
+
+@dataclass(frozen=True)
+class ContainerTrace:
+    """How the container of a start is found again: by its labels, through the same client."""
+
+    client: Client
+    #: Its anonymous volumes go with it.
+    volumes: bool
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,7 @@ class WorkerRecord:
     guardian: ProcessIdentity | None
     home: str
     socket: str
+    container: ContainerTrace | None = None
 
     def write(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -38,9 +57,16 @@ def read_record(path: Path) -> WorkerRecord | None:
     try:
         raw = json.loads(path.read_text())
         guardian = ProcessIdentity(**raw["guardian"]) if raw["guardian"] else None
-        return WorkerRecord(str(raw["nonce"]), str(raw["model_id"]), guardian, str(raw["home"]), str(raw["socket"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        container = _trace(raw["container"]) if raw.get("container") else None
+        nonce, model_id, home, socket = (str(raw[name]) for name in ("nonce", "model_id", "home", "socket"))
+        return WorkerRecord(nonce, model_id, guardian, home, socket, container)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _trace(raw: dict[str, Any]) -> ContainerTrace:
+    client = Client(tuple(raw["client"]["command"]), dict(raw["client"]["env"]))
+    return ContainerTrace(client, bool(raw["volumes"]))
 
 
 def reap_orphans(host: Host, folder: Path, run_dir: Path) -> list[str]:
@@ -49,15 +75,40 @@ def reap_orphans(host: Host, folder: Path, run_dir: Path) -> list[str]:
     Call it only while holding the daemon's lock: no other daemon owns these records then.
     """
     told: list[str] = []
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        record = read_record(path)
-        if record is not None:
-            killed = _end(host, record)
-            if killed:
-                told.append(f"ended {len(killed)} process(es) left by an earlier run of {record.model_id}")
-            _remove_traces(record, run_dir)
-        path.unlink(missing_ok=True)
+    for path in sorted((*folder.glob("*.json"), *(folder / LEFT).glob("*.json"))):
+        told += _reap(host, path, folder, run_dir)
     return told
+
+
+def _reap(host: Host, path: Path, folder: Path, run_dir: Path) -> list[str]:
+    told: list[str] = []
+    if (record := read_record(path)) is not None:
+        if killed := _end(host, record):
+            told.append(f"ended {len(killed)} process(es) left by an earlier run of {record.model_id}")
+        _remove_traces(record, run_dir)
+        try:
+            told += end_container(record)
+        except CannotAsk as error:
+            told.append(f"cannot look for a container of {record.model_id} that may be left: {error}")
+            if path.parent == folder:
+                keep_for_later(record, folder)
+            elif time.time() - path.stat().st_mtime < LONGEST_LEFT_S:
+                return told
+    path.unlink(missing_ok=True)
+    return told
+
+
+def end_container(record: WorkerRecord) -> list[str]:
+    """Blocking. Removes what is left of a start's container; a line for each. Raises CannotAsk."""
+    if record.container is None:
+        return []
+    removed = remove_all(record.container.client, record.nonce, volumes=record.container.volumes)
+    return [f"removed container {one[:12]} left by an earlier run of {record.model_id}" for one in removed]
+
+
+def keep_for_later(record: WorkerRecord, folder: Path) -> None:
+    """The next start of roost tries again to find its container."""
+    record.write(folder / LEFT)
 
 
 def _end(host: Host, record: WorkerRecord) -> list[int]:

@@ -1,10 +1,14 @@
-"""docs/reference/worker-states.md, written from the lifecycle table: `python -m roost.workers.reference`."""
+"""docs/reference/worker-states.md, written from the tables: `python -m roost.workers.reference`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
 
-from roost.workers.lifecycle import TABLE, Effect, State
+from roost.workers import standby
+from roost.workers.lifecycle import TABLE, State
 
 MEANINGS: dict[State, str] = {
     State.STOPPED: "no process; a request may start one",
@@ -18,23 +22,41 @@ MEANINGS: dict[State, str] = {
 }
 
 
-def mermaid() -> str:
-    """The table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> stopped"]
-    for (state, event), (target, effect) in TABLE.items():
-        act = f" / {effect.value}" if effect is not Effect.NOTHING else ""
+SPARE_MEANINGS: dict[standby.State, str] = {
+    standby.State.ABSENT: "no process: none is wanted, there is no room, or a model is being loaded",
+    standby.State.IMPORTING: "its imports are under way; a start may take it already",
+    standby.State.STANDBY: "waits for a model",
+    standby.State.ENDING: "being ended: turned off, made with other settings, memory is short, or roost stops",
+    standby.State.BACKOFF: "ended by itself: the next one is started after a pause",
+    standby.State.FAILED: "ended by itself too often: the next one is started when its settings or the engine change",
+}
+
+
+def mermaid(table: Mapping[tuple[Any, Any], tuple[Any, Any]] = TABLE, first: StrEnum = State.STOPPED) -> str:
+    """A table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {first.value}"]
+    for (state, event), (target, effect) in table.items():
+        act = f" / {effect.value}" if effect.value != "nothing" else ""
         lines.append(f"    {state.value} --> {target.value}: {event.value}{act}")
     return "\n".join(lines) + "\n"
 
 
 def page() -> str:
-    rows = "\n".join(f"| `{state.value}` | {MEANINGS[state]} |" for state in State)
+    spares = mermaid(standby.TABLE, standby.State.ABSENT)
     return (
         "# States of a worker\n\n"
-        "Written from the table that the code runs (`roost.workers.lifecycle`); do not edit.\n\n"
-        f"| state | meaning |\n|---|---|\n{rows}\n\n"
-        f"```mermaid\n{mermaid()}```\n"
+        "Written from the tables that the code runs (`roost.workers.lifecycle`, `roost.workers.standby`); do not "
+        "edit.\n\n"
+        f"{_meanings(MEANINGS)}\n```mermaid\n{mermaid()}```\n\n"
+        "## A spare\n\n"
+        "[Warm standby](../explanation/standby.md): a process without a model.\n\n"
+        f"{_meanings(SPARE_MEANINGS)}\n```mermaid\n{spares}```\n"
     )
+
+
+def _meanings(meanings: Mapping[State, str] | Mapping[standby.State, str]) -> str:
+    rows = "".join(f"| `{state.value}` | {meaning} |\n" for state, meaning in meanings.items())
+    return f"| state | meaning |\n|---|---|\n{rows}"
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ from dataclasses import replace
 
 import structlog
 
-from roost.catalog.digest import identity_sha256
-from roost.catalog.spec import ModelFile
-from roost.engines.http import why_unreachable, worker_http
+from roost.engines.http import close_session, why_unreachable, worker_http
 from roost.engines.types import (
     Available,
     Healthy,
@@ -23,17 +21,18 @@ from roost.engines.types import (
     WorkerHttp,
     WorkerPlace,
 )
-from roost.errors import ModelLoadingTimeout, ModelUnavailable, NodeUnreachable, RoostError, WorkerFailed
+from roost.errors import ModelLoadingTimeout, NodeUnreachable, RoostError, WorkerFailed
 from roost.host.types import Host, Usage
-from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, run_stop_command, unreachable
+from roost.workers.beside import Beside
+from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, stop_gently, unreachable
 from roost.workers.lifecycle import Event
 from roost.workers.logs import WorkerLog
 from roost.workers.places import make_place, remove_place
-from roost.workers.process import StartFailed, WorkerProcess, drain, spawn
-from roost.workers.proof import Mismatch, Proof, changed_file, prove
-from roost.workers.reap import WorkerRecord
+from roost.workers.process import StartFailed, WorkerProcess
+from roost.workers.proof import Handover, Mismatch, Proof, prove
 from roost.workers.saved_cache import SavedCache
-from roost.workers.start import RunPaths, StartOrder, ready_worker
+from roost.workers.spare import Spare, worker_process
+from roost.workers.start import RunPaths, StartOrder, check_files, ready_worker
 from roost.workers.types import ReadyWorker
 from roost.workers.vitals import Patient, is_dead, moved
 from roost.workers.wedge import RunningView, load_stalled
@@ -46,8 +45,6 @@ FAR_LOOK_PERIOD_S = 30.0
 #: Signs of life are sampled so often while loading, and resident memory while ready.
 LIFE_PERIOD_S = 1.0
 USAGE_PERIOD_S = 10.0
-#: After SIGTERM; vllm-mlx needs some seconds to save its cache.
-STOP_GRACE_S = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +56,13 @@ class WorkerRun:
     returns, nothing of it is left: no process, no socket, no folder."""
 
     def __init__(
-        self, order: StartOrder, host: Host, paths: RunPaths, post: Post, running: Callable[[], Iterable[RunningView]]
+        self,
+        order: StartOrder,
+        host: Host,
+        paths: RunPaths,
+        post: Post,
+        running: Callable[[], Iterable[RunningView]],
+        take_spare: Callable[[], Spare | None] = lambda: None,
     ) -> None:
         self.order = order
         self.ready: ReadyWorker | None = None
@@ -78,8 +81,12 @@ class WorkerRun:
         self._paths = paths
         self._post = post
         self._running = running
+        self._take_spare = take_spare
+        self._spare: Spare | None = None
+        self._place: WorkerPlace | None = None
         self._process: WorkerProcess | None = None
         self._http: WorkerHttp | None = None
+        self._beside: Beside | None = None
         self._may_prove = asyncio.Event()
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -142,49 +149,51 @@ class WorkerRun:
 
     async def main(self) -> None:
         """Returns when nothing of this start is left. Failures are in `failure`, never raised, but for cancellation."""
-        place = make_place(self._paths.run_dir)
         try:
-            await self._live(place)
+            await self._live()
         except (RoostError, StartFailed) as error:
             self.failure = as_unavailable(self.order.spec.id, error)
         finally:
             if self._process:
                 self._process.kill()
-            await asyncio.shield(asyncio.to_thread(remove_place, place, self._paths.records))
+            if self._spare:
+                await asyncio.shield(self._spare.ended())
+            if self._place:
+                await asyncio.shield(asyncio.to_thread(remove_place, self._place, self._paths.records))
             self.log.close()
             self.gone.set()
 
-    async def _live(self, place: WorkerPlace) -> None:
+    async def _live(self) -> None:
         order = self.order
-        await self._check_files(order.spec.files, order.spec.id)
+        await check_files(order, order.spec.files, order.spec.id)
+        self._spare = self._take_spare()
+        place = self._place = (self._spare and self._spare.place) or make_place(self._paths.run_dir)
         plan = order.engine.launch(order.spec, order.knobs, order.model, place)
-        await self._check_files(plan.draft_files, order.knobs.draft_model or "")
+        await check_files(order, plan.draft_files, order.knobs.draft_model or "")
         self.plan = replace(plan, env={**plan.env, "ROOST_WORKER_NONCE": place.nonce})
         http = self._http = worker_http(plan.endpoint)
         try:
-            if plan.argv:
-                await self._live_with_process(self.plan, http, place)
-            else:
-                await self._live_without_process(http)
+            await (self._live_with_process(self.plan, http, place) if plan.argv else self._live_without_process(http))
         finally:
-            await http.session.close()
-
-    async def _check_files(self, files: Iterable[ModelFile], owner: str) -> None:
-        if reason := await asyncio.to_thread(changed_file, files, identity_sha256):
-            raise ModelUnavailable(f'cannot load {self.order.spec.id}: {reason}; run "roost models verify {owner}"')
+            await close_session(http.session)
 
     async def _live_with_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
-        # The record comes first: a daemon killed in between leaves nothing that the next one cannot find.
-        record = WorkerRecord(place.nonce, self.order.spec.id, None, str(place.home), str(place.socket_path))
-        await asyncio.to_thread(record.write, self._paths.records)
-        high = self.order.knobs.process_priority == "high"
-        process, status, output = await spawn(plan, self._host, high_priority=high)
-        self._process = process
+        beside = self._beside = Beside(plan, place, self.order.spec.id, self._host, self._paths.records)
+        try:
+            await asyncio.to_thread(beside.begin, lambda line: self.log.feed(line.encode()))
+            await self._run_process(plan, http, place)
+        finally:
+            if self._process:
+                self._process.kill()
+            await asyncio.shield(asyncio.to_thread(beside.end))
+
+    async def _run_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
         order = self.order
+        attended = await worker_process(order, plan, self._spare, self._host, self.log.feed)
+        process = self._process = attended.process
         cache = SavedCache(self._paths.saved, order.spec, order.engine, order.knobs, http, place.saved)
         async with asyncio.TaskGroup() as group:
-            draining = group.create_task(drain(output, self.log.feed))
-            group.create_task(process.watch(status))
+            group.create_task(attended.attend())
             helpers = [
                 group.create_task(self._bring_up(http, cache)),
                 group.create_task(self._stop_when_told(process, cache)),
@@ -192,9 +201,6 @@ class WorkerRun:
             await process.gone.wait()
             for task in helpers:
                 task.cancel()
-            # What the worker said last is the reason of its end; something it detached may hold the pipe for ever.
-            await asyncio.wait([draining], timeout=1.0)
-            draining.cancel()
         self._conclude(process)
 
     async def _live_without_process(self, http: WorkerHttp) -> None:
@@ -214,20 +220,9 @@ class WorkerRun:
         await self._stop.wait()
         if self.ready is not None:
             await cache.save(self._stop_now)
-        if not self._stop_now.is_set():
-            await self._stop_gently(process)
+        if self.plan:
+            await stop_gently(process, self.plan, self.log.feed, self._stop_now)
         process.kill()
-
-    async def _stop_gently(self, process: WorkerProcess) -> None:
-        stop_argv = self.plan.stop_argv if self.plan else None
-        if stop_argv:
-            await run_stop_command(stop_argv, process.pid, self.plan.env if self.plan else {}, self.log.feed)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_GRACE_S):
-                # Told to stop in the first moments: a signal to a process that is not known yet would be lost.
-                await process.identified.wait()
-                process.terminate()
-                await self._stop_now.wait()
 
     # From started to ready.
 
@@ -278,14 +273,20 @@ class WorkerRun:
         return load_timeout(self.order.spec.id, self.order.engine.name, silent_s, self.order.knobs.load_deadline_s)
 
     def _measure(self) -> Usage:
-        self.usage = self._host.usage(self._process.tree()) if self._process else Usage(0.0, 0)
+        if self._process and self._beside:
+            self.usage = self._host.usage((*self._process.tree(), *self._beside.processes()))
         return self.usage
+
+    def _hidden(self) -> bool:
+        return self._beside is not None and self._beside.hidden()
 
     async def _prove(self) -> Proof:
         assert self.plan is not None
         if self._process:
             await self._process.identified.wait()
-        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, self._process):
+        told = self._process.told if self._process else None
+        handed = Handover(self._process.identity, told) if self._process and told else None
+        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, self._process, handed):
             case Proof() as proof:
                 return proof
             case Mismatch(reason):
@@ -319,7 +320,7 @@ class WorkerRun:
             measure=self._measure,
             health=lambda: self.order.engine.health(http),
             is_stopped=lambda: bool(self.pid and self._host.is_stopped(self.pid)),
-            supervised=self._process is not None,
+            supervised=self._process is not None and not await asyncio.to_thread(self._hidden),
             stall_s=self.order.knobs.stall_s,
         )
         while True:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from roost.catalog.spec import ModelSpec
+from roost.catalog.digest import identity_sha256
+from roost.catalog.spec import ModelFile, ModelSpec
 from roost.config.settings import Knobs, ModelSettings
+from roost.engines.http import is_versioned
 from roost.engines.types import Engine, Healthy, LaunchPlan, WorkerHttp
+from roost.errors import ModelUnavailable
+from roost.workers.proof import changed_file
 from roost.workers.saved_cache import SavedPlace
 from roost.workers.types import ReadyWorker
 
@@ -22,6 +28,8 @@ class StartOrder:
     model: ModelSettings
     #: Make one real token before READY (loads that nobody waits for with a request of their own).
     warm: bool
+    #: Digest of the spare that could become this worker; None: none is kept.
+    spare: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,12 @@ class RunPaths:
     log_cap_bytes: int
     #: What it had computed, from one start to the next.
     saved: SavedPlace
+
+
+async def check_files(order: StartOrder, files: Iterable[ModelFile], owner: str) -> None:
+    """Raises ModelUnavailable when the disk holds something else than the catalog read. `owner`: whose files."""
+    if reason := await asyncio.to_thread(changed_file, files, identity_sha256):
+        raise ModelUnavailable(f'cannot load {order.spec.id}: {reason}; run "roost models verify {owner}"')
 
 
 def ready_worker(
@@ -59,4 +73,5 @@ def ready_worker(
         spec=order.spec,
         context_length=min(known, default=None),
         count_prompt_tokens=count,
+        is_versioned=is_versioned(plan.endpoint),
     )

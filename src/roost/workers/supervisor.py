@@ -27,7 +27,7 @@ from roost.workers.orders import World, effective_command, start_order
 from roost.workers.residency import Kind
 from roost.workers.station import Place, Station
 from roost.workers.tickets import RequestTicket
-from roost.workers.types import Entry, Phase, Progress, WorkerView
+from roost.workers.types import Entry, Phase, Progress, WaitingSpare, WorkerView
 from roost.workers.views import worker_view
 from roost.workers.wedge import talk_deadline_s
 from roost.workers.yielding import Yielding
@@ -53,6 +53,7 @@ class Supervisor(Yielding):
             watch = self._tasks.create_task(self._watch_memory(), name="memory")
             if started:
                 started.set()
+            self._spares.refresh_soon()
             await self._closed.wait()
             watch.cancel()
 
@@ -234,6 +235,7 @@ class Supervisor(Yielding):
                 station.restart = True
                 self._post(station, Event.DRAIN)
         self._replan()
+        await self._spares.refresh()
 
     async def _changed(self, station: Station) -> bool:
         number, state = station.number, station.state
@@ -259,8 +261,10 @@ class Supervisor(Yielding):
         """Refuses new requests, answers the waiting ones, drains the running ones for at most `drain_s`, ends all.
         A second call, with 0, ends them at once."""
         self._draining = True
+        self._spares.close()
         gone = []
         for station in self._stations.values():
+            station.restart = False  # one that is being restarted would come back, and nobody would end it
             fail_waiting(station, ShuttingDown("cannot serve: roost is shutting down", retry_after_s=5))
             answer_wanted(station, ShuttingDown("cannot load: roost is shutting down", retry_after_s=5))
             if allows(station.state, Event.DRAIN):
@@ -293,6 +297,9 @@ class Supervisor(Yielding):
         """The most that the running worker of a model was seen to take of the host's memory; 0: not seen yet."""
         station = self._stations.get(model_id)
         return self._gate.seen_bytes(station.start_id) if station else 0
+
+    def spares(self) -> tuple[WaitingSpare, ...]:
+        return self._spares.views()
 
     def log_path(self, worker: str) -> str | None:
         # A name from a request is looked for, never opened: it could be a path, or longer than a file name may be.

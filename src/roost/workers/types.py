@@ -60,6 +60,8 @@ class ReadyWorker:
     #: Tokens that one request may use; None: unknown, not checked.
     context_length: int | None
     count_prompt_tokens: Callable[[str, bytes], Awaitable[int | None]] = field(repr=False)
+    #: Its address was given with the `/v1` that `base_url` leaves out.
+    is_versioned: bool = False
 
 
 class Ticket(Protocol):
@@ -179,6 +181,26 @@ class WorkerView:
     promised_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class WaitingSpare:
+    """One engine's spare as status and metrics show it: a process without a model, or a place that is empty."""
+
+    engine: str
+    engine_version: str
+    #: absent, importing, standby, ending, backoff, failed
+    state: str
+    pid: int | None
+    started_at: float | None
+    imported_at: float | None
+    #: Measured; None: there is no process, or it was not looked at yet.
+    resident_bytes: int | None
+    #: Name of its log.
+    log: str
+    problem: str | None
+    mend: str | None
+    command: tuple[str, ...] = ()
+
+
 class Pool(Protocol):
     """All workers of this node."""
 
@@ -188,6 +210,10 @@ class Pool(Protocol):
         ...
 
     def views(self) -> tuple[WorkerView, ...]: ...
+
+    def spares(self) -> tuple[WaitingSpare, ...]:
+        """Processes without a model that wait to become workers, and places for them that are empty with a reason."""
+        ...
 
     async def load(self, model_id: str) -> None:
         """Make it resident now, whatever the rotation policy says; returns when READY. Never kills a busy worker:

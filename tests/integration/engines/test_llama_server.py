@@ -18,7 +18,8 @@ pytestmark = pytest.mark.engines
 
 
 async def test_a_native_server_serves_like_the_embedded_one() -> None:
-    assert os.environ.get(NATIVE_VARIABLE), f"set {NATIVE_VARIABLE} to a llama-server"
+    if not os.environ.get(NATIVE_VARIABLE):
+        pytest.skip(f"{NATIVE_VARIABLE} names no llama-server")
     engine = LlamaCpp(Paths.from_environment({"ROOST_HOME": "/nowhere"}), os.environ)
     state = engine.availability()
     assert isinstance(state, Available)

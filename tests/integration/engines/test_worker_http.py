@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from roost.engines.http import MOST_INTERIM, ask, generate_one, worker_http
+from roost.engines.http import MOST_INTERIM, ask, base_url, close_session, generate_one, is_versioned, worker_http
 from roost.engines.types import TcpEndpoint, UnixEndpoint, UrlEndpoint
+from roost.engines.wire import Posted
 from roost.errors import UpstreamCrashed, UpstreamStalled
 from tests.helpers import short_folder
 
@@ -41,10 +42,47 @@ async def send_interim(request: web.Request, most: int) -> None:
         await asyncio.sleep(0)
 
 
+async def begin(request: web.Request) -> web.StreamResponse:
+    """The first half of an answer, and then nothing."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"first half")
+    await asyncio.Event().wait()
+    return response
+
+
 def application() -> web.Application:
     app = web.Application()
+    app.router.add_route("*", "/begin", begin)
     app.router.add_route("*", "/{path:.*}", reply)
     return app
+
+
+@pytest.mark.parametrize("wire", [False, True], ids=["session", "wire"])
+async def test_closing_a_session_ends_what_is_being_read_over_it(wire: bool) -> None:
+    async with TestServer(application(), handler_cancellation=True) as server:
+        http = worker_http(TcpEndpoint("127.0.0.1", server.port or 0))
+        response: aiohttp.ClientResponse | Posted
+        if wire:
+            response = await http.wire.post("/begin", b"{}", keep=True)
+        else:
+            response = await http.session.get(f"{http.base_url}/begin")
+        assert await response.content.readany() == b"first half"
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(_end_of(response))
+            await asyncio.sleep(0)
+            await close_session(http.session)
+            async with asyncio.timeout(5):
+                assert isinstance(await reading, aiohttp.ClientError)
+        response.close()
+
+
+async def _end_of(response: aiohttp.ClientResponse | Posted) -> Exception | None:
+    try:
+        await response.content.readany()
+    except aiohttp.ClientError as error:
+        return error
+    return None
 
 
 async def test_the_key_goes_along_and_nothing_asks_for_compression() -> None:
@@ -103,3 +141,18 @@ async def test_only_a_real_token_counts_as_life(status: int, error: type[Excepti
         async with http.session:
             with pytest.raises(error):
                 await generate_one(http, "m", frozenset({"chat"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "versioned"),
+    [
+        ("http://h/v1", "http://h", True),
+        ("http://h/v1/", "http://h", True),
+        ("http://h/api/v4", "http://h/api/v4", False),
+        ("http://h", "http://h", False),
+    ],
+)
+def test_an_addresss_own_v1_is_left_out_and_remembered(url: str, base: str, versioned: bool) -> None:
+    endpoint = UrlEndpoint(url)
+    assert (base_url(endpoint), is_versioned(endpoint)) == (base, versioned)
+    assert not is_versioned(TcpEndpoint("127.0.0.1", 1))

@@ -88,6 +88,51 @@ async def test_a_get_names_its_model_in_the_query(gate: Front) -> None:
         assert response.status == 400
 
 
+async def test_stable_diffusions_routes_go_to_the_model_that_they_name(gate: Front) -> None:
+    gate.worker.served_name = "own"
+    sent = b'{"prompt": "\\u00e9" , "model":"default","n_iter":2}'
+    response, _ = await post(
+        gate, "/sdapi/v1/txt2img", data=sent, headers={"Content-Type": "application/json; charset=utf-8"}
+    )
+    seen = gate.engine.recorder.requests[-1]
+    assert (response.status, seen.path) == (200, "/sdapi/v1/txt2img")
+    assert seen.body == sent.replace(b"default", b"own")
+    async with gate.session.get(f"{gate.url}/sdapi/v1/loras?model=default") as response:
+        assert response.status == 200
+    assert gate.engine.recorder.requests[-1].path == "/sdapi/v1/loras?model=own"
+
+
+@pytest.mark.parametrize("versioned", [False, True], ids=["no-version", "v1"])
+async def test_a_route_without_a_version_goes_below_the_address_as_it_was_given(gate: Front, versioned: bool) -> None:
+    gate.worker.is_versioned = versioned
+    sent = {"model": "default", "messages": [{"role": "user", "content": "hi"}]}
+    response, body = await post(gate, "/v/chat/completions?a=b", json=sent)
+    assert response.status == 200 and body["choices"]
+    before = "/v1" if versioned else ""
+    assert gate.engine.recorder.requests[-1].path == f"{before}/chat/completions?a=b"
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "told"),
+    [
+        ("/v/chat/completions", {}, {"max_tokens": 7}),
+        ("/v/chat/completions", {"max_tokens": 900}, {"max_tokens": 7}),
+        ("/v/responses", {}, {"max_output_tokens": 7}),
+        ("/v/responses", {"max_output_tokens": 3}, {"max_output_tokens": 3}),
+        ("/v/responses", {"max_output_tokens": -1}, {"max_output_tokens": 7}),
+        ("/v/responses", {"max_tokens": 3}, {"max_tokens": 3, "max_output_tokens": 7}),
+        ("/v/rerank", {"query": "a", "documents": ["a"]}, {}),
+    ],
+)
+async def test_a_route_without_a_version_is_held_to_the_cap(
+    gate: Front, path: str, asked: dict[str, Any], told: dict[str, Any]
+) -> None:
+    changed(gate.state, engine=gate.state.settings.engine.model_copy(update={"generation_cap": 7}))
+    await post(gate, path, json={"model": "default", "messages": [{"role": "user", "content": "hi"}], **asked})
+    body = json.loads(gate.engine.recorder.requests[-1].body)
+    assert {key: value for key, value in body.items() if "_tokens" in key} == told
+
+
 async def test_a_name_with_filters_of_its_own_gets_them(gate: Front) -> None:
     own = ModelSettings(aliases=("loud",), name_filters={"loud": FilterSettings(set={"volume": 11})})
     changed(gate.state, models={MODEL: own})

@@ -18,6 +18,7 @@ from roost.gateway.routes import ROUTES
 from roost.registry.types import Registry, RegistryProblem, RegistryState
 from roost.store.keys import Consumer
 from roost.testing.wait import until
+from roost.workers.types import WaitingSpare
 from tests.integration.gateway.front import EMBEDDER, MODEL, Front, changed, front
 
 
@@ -67,6 +68,16 @@ async def test_a_scrape_shows_requests_and_workers_and_wakes_nothing(gate: Front
     assert 'roost_workers{state="ready"} 2.0' in text
     assert len(gate.pool.tickets) == 1
     assert gate.pool.orders == []
+
+
+async def test_a_spare_counts_as_memory_and_as_nothing_else(gate: Front) -> None:
+    spare = WaitingSpare("x", "1", "standby", 7, 0.0, 0.0, 123_000_000, "standby-x", None, None)
+    before = [await ask(gate, "GET", path) for path in ("/v1/models", "/running", "/api/ps", "/health")]
+    gate.pool.standing_by = (spare,)
+    text = (await ask(gate, "GET", "/metrics")).decode()
+    assert 'roost_spare_resident_bytes{engine="x"} 1.23e+08' in text
+    assert 'state="standby"' not in text and 'engine="x",model' not in text
+    assert [await ask(gate, "GET", path) for path in ("/v1/models", "/running", "/api/ps", "/health")] == before
 
 
 async def test_the_root_says_that_roost_runs(gate: Front) -> None:

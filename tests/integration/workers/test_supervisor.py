@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import signal
+from collections.abc import Awaitable
 from typing import Any
 
 import aiohttp
@@ -23,7 +24,7 @@ from roost.errors import (
     WorkerFailed,
 )
 from roost.testing.wait import until
-from roost.workers.run import STOP_GRACE_S
+from roost.workers.ends import STOP_GRACE_S
 from roost.workers.station import Place
 from roost.workers.types import Phase, ReadyWorker
 from tests.integration.workers.conftest import Bench, MakeBench
@@ -421,3 +422,20 @@ async def test_settings_that_cannot_be_used_leave_the_worker_as_it_is(make_bench
         await bench.pool.reconsider()
         assert bench.state("a") == "ready" and (await chat(worker))[0] == 200
         ticket.leave()
+
+
+async def test_a_restart_that_is_under_way_at_the_end_starts_nothing_more(make_bench: MakeBench) -> None:
+    """The pool's own end would wait for that start for ever."""
+    async with asyncio.timeout(20), make_bench("a") as bench:
+        await bench.ready("a")
+        async with asyncio.TaskGroup() as group:
+            restarting = group.create_task(refused(bench.pool.restart("a")))
+            await until(lambda: bench.state("a") == "draining")
+            await bench.pool.close(0.0)
+            await restarting
+        assert bench.state("a") == "stopped"
+
+
+async def refused(work: Awaitable[None]) -> None:
+    with pytest.raises(ShuttingDown):
+        await work

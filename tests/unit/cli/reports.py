@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from roost.api import HostReport, RequestStatistics, RoleReport, StatusReport, WorkerReport
+from roost.api import HostReport, RequestStatistics, RoleReport, SpareReport, StatusReport, WorkerReport
 
 NOW = 1_800_000_000.0
 GIB = 2**30
@@ -37,6 +37,22 @@ def worker(**changes: Any) -> WorkerReport:
         "mend": None,
     }
     return WorkerReport(**(values | changes))
+
+
+def spare(**changes: Any) -> SpareReport:
+    values: dict[str, Any] = {
+        "engine": "mlx-lm",
+        "engine_version": "0.32.2",
+        "state": "standby",
+        "pid": 77,
+        "resident_bytes": 210_000_000,
+        "started_at": NOW - 200,
+        "imported_at": NOW - 197,
+        "log": "standby-mlx-lm",
+        "problem": None,
+        "mend": None,
+    }
+    return SpareReport(**(values | changes))
 
 
 def role(name: str, **changes: Any) -> RoleReport:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from roost.cli.checks import Check, Verdict, judge_clock, judge_disk, judge_memory, judge_mode, judge_port
+from roost.cli.checks import (
+    Check,
+    Verdict,
+    judge_clock,
+    judge_disk,
+    judge_memory,
+    judge_mode,
+    judge_port,
+    judge_standby,
+)
 from roost.cli.doctor import check_lines
 from roost.cli.output import Paint
 
@@ -23,6 +32,20 @@ def test_a_full_disk_is_seen(free_bytes: int, verdict: Verdict) -> None:
 def test_swap_in_use_is_a_warning() -> None:
     assert judge_memory(64 * GB, 1 * GB, 20 * GB).verdict is Verdict.WARN
     assert judge_memory(64 * GB, 1 * GB, 0).verdict is Verdict.OK
+
+
+def test_standby_is_advised_where_there_is_room_for_a_spare() -> None:
+    check = judge_standby("mlx-lm", GB, 8 * GB, 16 * GB, on=False)
+    assert check.verdict is Verdict.OK and "set standby = true in [engines.mlx-lm]" in check.text
+    assert "1.0 GB" in check.text and "8.0 GB are free" in check.text
+    assert "it is on" in judge_standby("mlx-lm", GB, 8 * GB, 16 * GB, on=True).text
+
+
+def test_without_room_standby_is_not_advised_and_a_warning_where_it_is_on() -> None:
+    off = judge_standby("mlx-lm", GB, 2 * GB, 16 * GB, on=False)
+    assert off.verdict is Verdict.OK and "set standby" not in off.text
+    on = judge_standby("mlx-lm", GB, 2 * GB, 16 * GB, on=True)
+    assert on.verdict is Verdict.WARN and "set standby = false in [engines.mlx-lm]" in (on.mend or "")
 
 
 def test_a_clock_behind_roosts_own_files_is_a_warning() -> None:

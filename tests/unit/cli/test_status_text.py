@@ -5,7 +5,7 @@ from __future__ import annotations
 from roost.api import CoexistenceReport, Problem, StatusReport
 from roost.cli.output import Paint
 from roost.cli.status_text import status_lines
-from tests.unit.cli.reports import NOW, role, status, worker
+from tests.unit.cli.reports import NOW, role, spare, status, worker
 
 PLAIN = Paint(enabled=False)
 
@@ -46,6 +46,19 @@ def test_the_resident_shows_identity_proof_memory_and_time() -> None:
 
 def test_only_twelve_digits_of_a_fingerprint_are_shown() -> None:
     assert "b179c9523d0e6" not in text_of(status())
+
+
+def test_a_spare_is_shown_apart_from_what_serves() -> None:
+    text = text_of(status(workers=(worker(),), spares=(spare(),)))
+    assert "spare      mlx-lm 0.32.2: standby, pid 77, up 3 min 20 s, 210 MB resident" in text
+    assert "nothing is loaded" in text_of(status(workers=(), spares=(spare(),)))
+    assert "spare" not in text_of(status())
+
+
+def test_a_spare_that_is_not_there_says_why() -> None:
+    absent = spare(state="absent", pid=None, started_at=None, resident_bytes=None, problem="no room")
+    text = text_of(status(spares=(absent,)))
+    assert "mlx-lm 0.32.2: absent\n" in text and "problem: no room" in text
 
 
 def test_an_idle_ttl_says_when_it_ends() -> None:

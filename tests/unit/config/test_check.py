@@ -34,7 +34,7 @@ def test_settings_that_are_all_right_say_nothing() -> None:
             **TLS,
         },
         "engine": {"prefix_sharing": True, "paged_cache": True, "speculative_decoding": True, "draft_model": "org/b"},
-        "engines": {"vllm-mlx": {"max_sequences": 8}},
+        "engines": {"vllm-mlx": {"max_sequences": 8, "standby": True}},
         "models": {
             "org/a": {"aliases": ["gpt-4"], "engine": {"name": "mlx-lm", "env": {"A_1": "x"}}},
             "cmd": {"command": {"cmd": "x --port ${PORT}", "check_endpoint": "none"}, "context_length": 4096},
@@ -127,6 +127,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     (
         {"models": {"org/a": {"engine": {"speculative_decoding": True, "draft_model": "org/a"}}}},
         'error: models."org/a".engine.draft_model is the model itself',
+    ),
+    (
+        {"models": {"org/a": {"engine": {"standby": False}}}},
+        'error: models."org/a".engine.standby has no meaning: a spare waits for any model of its engine',
     ),
     ({"models": {"org/c": {}}}, 'warning: [models."org/c"]: no model is called that'),
     (

@@ -52,6 +52,6 @@ def test_an_address_that_cannot_be_called_is_refused(url: str) -> None:
 
 
 def test_what_would_need_a_process_is_a_problem() -> None:
-    found = EXTERNAL.problems(None, Knobs(env={"A": "1"}, extra_args=("-x",), threads=2))
-    assert len(found) == 3
+    found = EXTERNAL.problems(None, Knobs(env={"A": "1"}, extra_args=("-x",), threads=2, standby=True))
+    assert len(found) == 4
     assert all(problem.startswith("external: ") for problem in found)

@@ -69,6 +69,7 @@ def test_the_default_knobs_have_no_problem() -> None:
     ("knobs", "words"),
     [
         ({"paged_cache": True}, "paged_cache"),
+        ({"standby": True}, "standby"),
         ({"paged_cache": True, "prefix_sharing": True}, "prefix_sharing"),
         ({"gpu_memory_share": 0.5}, "gpu_layers instead"),
         ({"tool_parser": "hermes"}, "tool_parser"),

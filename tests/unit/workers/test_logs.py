@@ -3,6 +3,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pytest
+
 from roost.workers.logs import WorkerLog, redact
 from roost.workers.logs_path import worker_log_name
 
@@ -78,3 +80,19 @@ def test_similar_ids_have_different_log_names_and_none_is_a_path() -> None:
     names = {worker_log_name(text) for text in ("org/a:Q4", "org-a-Q4", "../../etc/passwd", "org/a/Q4")}
     assert len(names) == 4
     assert not any("/" in name or name.startswith(".") for name in names)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "Usage:  docker run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'docker run --help' for more information\n",
+        "See 'podman run --help'\n",
+        "See 'docker run --help'.\n",
+        "\n\n",
+    ],
+)
+def test_a_hint_at_help_is_not_the_last_line_that_says_something(tmp_path: Path, ending: str) -> None:
+    log = WorkerLog(tmp_path / "w.log", 4096)
+    log.feed(b"unknown flag: --no-such-option\n" + ending.encode())
+    assert log.last_line() == "unknown flag: --no-such-option"
+    log.close()

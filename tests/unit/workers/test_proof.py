@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roost.catalog.spec import FileRole, ModelFile, ModelFormat, ModelSpec, Source, SourceKind
 from roost.engines.types import EngineTraits, LaunchPlan, ProofGrade, ProofKind, UnixEndpoint
-from roost.host.types import MappedFile
-from roost.workers.proof import Mismatch, Proof, changed_file, prove
+from roost.host.types import MappedFile, ProcessIdentity
+from roost.workers.proof import Handover, Mismatch, Proof, changed_file, prove
 
 
 @dataclass
@@ -32,6 +33,9 @@ class SeenHost:
 
     def command_line(self, pid: int) -> tuple[str, ...]:
         return self.command
+
+    def identity(self, pid: int) -> ProcessIdentity | None:
+        return ProcessIdentity(pid, "boot:100")
 
 
 class Family:
@@ -162,6 +166,31 @@ def test_digests_at_spawn_need_the_folder_in_the_listeners_command_line(tmp_path
     named = SeenHost(command=("python", str(file.path)))
     assert isinstance(verdict(named, ProofKind.SPAWN_DIGESTS, spec), Proof)
     assert isinstance(verdict(SeenHost(command=("python",)), ProofKind.SPAWN_DIGESTS, spec), Mismatch)
+
+
+def handed(process: ProcessIdentity | None, order: str, spec: ModelSpec) -> Proof | Mismatch:
+    plan = planned(ProofKind.SPAWN_DIGESTS)
+    return prove(SeenHost(), plan, spec, Family(), Handover(process, order.encode()))  # type: ignore[arg-type]
+
+
+def test_a_spare_proves_its_weights_by_what_exactly_it_was_handed(tmp_path: Path) -> None:
+    spec = model(weights(tmp_path / "m"))
+    own, order = ProcessIdentity(7, "boot:100"), json.dumps({"folder": str(spec.path), "socket": "/run/w.s"})
+    proof = handed(own, order, spec)
+    assert isinstance(proof, Proof) and proof.grade is ProofGrade.PROVEN and f"was handed {spec.path}" in proof.text
+
+
+def test_a_spare_that_was_handed_another_folder_is_a_mismatch_whatever_its_command_line_says(tmp_path: Path) -> None:
+    spec, own = model(weights(tmp_path / "m")), ProcessIdentity(7, "boot:100")
+    for order in ("", json.dumps({"folder": f"{spec.path}-other"}), json.dumps({"folder": "/other"})):
+        assert isinstance(handed(own, order, spec), Mismatch)
+
+
+def test_another_process_than_the_one_that_was_handed_the_model_is_a_mismatch(tmp_path: Path) -> None:
+    spec = model(weights(tmp_path / "m"))
+    order = json.dumps({"folder": str(spec.path)})
+    for process in (ProcessIdentity(8, "boot:100"), ProcessIdentity(7, "boot:99"), None):
+        assert isinstance(handed(process, order, spec), Mismatch)
 
 
 def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path) -> None:

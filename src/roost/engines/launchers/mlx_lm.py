@@ -2,10 +2,11 @@
 
     ENGINE_PYTHON -I mlx_lm.py MODEL_FOLDER < configuration.json
 
-The configuration is `{socket, served_name, context_length, arguments, buffer_cache_bytes}`; `arguments` are flags of
-mlx_lm.server itself, `buffer_cache_bytes` is the most that MLX keeps of freed buffers.
-What it adds to that server: the socket, a health that does not lie, one model only, the context as a limit, a count of
-prompt tokens, cancellation of every request whose client left, and an end of the process when generation has ended.
+or, as a spare, without a folder: see spare.py. The configuration is `{folder, socket, served_name, context_length,
+arguments, buffer_cache_bytes}`; `arguments` are flags of mlx_lm.server itself, `buffer_cache_bytes` is the most that
+MLX keeps of freed buffers. What it adds to that server: the socket, a health that does not lie, one model only, the
+context as a limit, a count of prompt tokens, cancellation of every request whose client left, and an end of the process
+when generation has ended.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from typing import Any
 
 from mlx_lm import server
 
-# roost itself is not installed here: its folder is visible for this one import and nothing else is taken from it.
+# roost itself is not installed here: its folder is visible for these imports and nothing else is taken from it.
 sys.path.append(str(Path(__file__).parents[3]))
 from roost.engines.launchers.mlx_requests import COUNT_ROUTE, JsonObject, Refusal, checked
+from roost.engines.launchers.spare import told
 
 sys.path.pop()
 
@@ -308,11 +310,12 @@ def serve(place: Place, host: str, port: int, provider: OneModel) -> None:
     UnixServer(place.socket_path, handle).serve_forever()  # type: ignore[arg-type]  # a path is an address here
 
 
-def main(folder: str) -> None:
+def main(argument: str) -> None:
     os.umask(0o077)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.excepthook = lambda failed: end_process("a thread ended", failed.exc_value or RuntimeError())
-    place = Place(Path(folder), json.load(sys.stdin.buffer))
+    folder, configuration = told(argument)
+    place = Place(Path(folder), configuration)
     if place.buffer_cache_bytes is not None:
         server.mx.set_cache_limit(place.buffer_cache_bytes)
     server.ModelProvider = OneModel

@@ -2,11 +2,12 @@
 
     ENGINE_PYTHON -I vllm_mlx.py MODEL_FOLDER < configuration.json
 
-The configuration is `{socket, served_name, context_length, arguments, log_level}`, the arguments those of
-`vllm-mlx serve`. What it adds to that server: the socket, a health that asks the engine's loop, the context as a limit
-of prompt and reply together, a count of prompt tokens, an end at once on SIGTERM. It keeps prompts from the log
-(vllm-mlx 0.6.0 writes the first 300 characters of the last message at INFO) and from places that nobody bounds (it
-saves KV and token ids below HOME at each stop): they are saved on request, into the folder that roost names.
+or, as a spare, without a folder: see spare.py. The configuration is `{folder, socket, served_name, context_length,
+arguments, log_level}`, the arguments those of `vllm-mlx serve`. What it adds to that server: the socket, a health that
+asks the engine's loop, the context as a limit of prompt and reply together, a count of prompt tokens, an end at once on
+SIGTERM. It keeps prompts from the log (vllm-mlx 0.6.0 writes the first 300 characters of the last message at INFO) and
+from places that nobody bounds (it saves KV and token ids below HOME at each stop): they are saved on request, into the
+folder that roost names.
 """
 
 from __future__ import annotations
@@ -30,7 +31,22 @@ from vllm_mlx import cli, server
 from vllm_mlx.api.tool_calling import convert_tools_for_template
 from vllm_mlx.scheduler import Scheduler
 
-JsonObject = dict[str, Any]
+# roost itself is not installed here: its folder is visible for this one import and nothing else is taken from it.
+sys.path.append(str(Path(__file__).parents[3]))
+from roost.engines.launchers.spare import JsonObject, told
+
+sys.path.pop()
+
+#: What the engine and uvicorn import on the way to their first request.
+LATER_IMPORTS = (
+    "vllm_mlx.engine_core",
+    "mlx_vlm",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.h11_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "anyio._core._streams",
+)
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -218,11 +234,11 @@ def serve(configuration: JsonObject, app: Any, host: str, port: int, log_level: 
         end_process("cannot load the model", front.failure)
 
 
-def main(folder: str) -> None:
+def main(argument: str) -> None:
     os.umask(0o077)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.excepthook = lambda failed: end_process("a thread ended", repr(failed.exc_value))
-    configuration = json.load(sys.stdin.buffer)
+    folder, configuration = told(argument, LATER_IMPORTS)
     # The engine prints its reasons for not starting; the log of a worker is its stderr.
     sys.stdout = sys.stderr
     uvicorn.run = functools.partial(serve, configuration)

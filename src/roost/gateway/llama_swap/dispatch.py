@@ -25,6 +25,21 @@ from roost.gateway.splice import apply
 from roost.gateway.upstream import relay_through
 from roost.workers.types import Entry, ReadyWorker
 
+#: Behind `/v/`. `Sent.path` makes of them what the worker's address lacks.
+VERSIONLESS = (
+    *("chat/completions", "completions", "responses", "messages", "messages/count_tokens"),
+    *("embeddings", "rerank", "reranking"),
+)
+#: Routes that generate text, which takes penalties and has an end: each with its own word for the most tokens.
+_CAPS = {
+    "/completion": "n_predict",
+    "/infill": "n_predict",
+    "/v/chat/completions": "max_tokens",
+    "/v/completions": "max_tokens",
+    "/v/messages": "max_tokens",
+    "/v/responses": "max_output_tokens",
+}
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -32,7 +47,7 @@ class Sent:
 
     name: str
     body: Callable[[str], bytes]
-    path: Callable[[str], str]
+    path: Callable[[ReadyWorker], str]
 
 
 async def dispatch_body(call: Call) -> web.StreamResponse:
@@ -53,8 +68,9 @@ async def dispatch_query(call: Call) -> web.StreamResponse:
     path, _, query = call.request.raw_path.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
 
-    def renamed(served: str) -> str:
-        return f"{path}?{urlencode([(key, served if key == 'model' else value) for key, value in pairs])}"
+    def renamed(worker: ReadyWorker) -> str:
+        sent = [(key, worker.served_name if key == "model" else value) for key, value in pairs]
+        return f"{path}?{urlencode(sent)}"
 
     return await _relay(call, Sent(name, lambda served: b"", renamed), 0)
 
@@ -74,20 +90,24 @@ def _json(call: Call, raw: bytes, settings: Settings) -> Sent:
     check_bounds(document.values)
     name = requested_name(document.values, settings)
     policy = call.gateway.settled().policy(call.resolve(name))
-    changes = filtered(document.values, policy, "n_predict", _generates(call)).changes
-    return Sent(name, lambda served: apply(document, {**changes, "model": served}), lambda _: call.request.raw_path)
+    cap_field = _CAPS.get(call.request.path)
+    changes = filtered(document.values, policy, cap_field or "", cap_field is not None).changes
+    return Sent(name, lambda served: apply(document, {**changes, "model": served}), _path_of(call))
 
 
-def _generates(call: Call) -> bool:
-    """Text, and so caps and penalties."""
-    return call.request.path in ("/completion", "/infill")
+def _path_of(call: Call) -> Callable[[ReadyWorker], str]:
+    """The request's own, but for `/v/…`: that goes below the worker's address as it was given."""
+    path = call.request.raw_path
+    if not path.startswith("/v/"):
+        return lambda _: path
+    return lambda worker: ("/v1" if worker.is_versioned else "") + path.removeprefix("/v")
 
 
 def _form(call: Call, raw: bytes) -> Sent:
     field = find_field(raw, boundary_of(call.request.headers.get("Content-Type", "")), "model")
     if not field.value:
         raise MissingParameter("the field `model` is empty; name a role or an id", param="model")
-    return Sent(field.value, lambda served: spliced(raw, field, served), lambda _: call.request.raw_path)
+    return Sent(field.value, lambda served: spliced(raw, field, served), _path_of(call))
 
 
 async def _relay(call: Call, sent: Sent, size_bytes: int) -> web.StreamResponse:
@@ -103,6 +123,6 @@ async def _relay(call: Call, sent: Sent, size_bytes: int) -> web.StreamResponse:
         worker: ReadyWorker = await ticket.worker()
         exchange.worker = worker
         exchange.queued_s = exchange.elapsed_s()
-        return await relay_through(call, ticket, worker, sent.path(worker.served_name), sent.body(worker.served_name))
+        return await relay_through(call, ticket, worker, sent.path(worker), sent.body(worker.served_name))
     finally:
         ticket.leave()

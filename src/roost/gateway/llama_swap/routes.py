@@ -5,7 +5,7 @@ from __future__ import annotations
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Route
 from roost.gateway.llama_swap import logs, management, profiles
-from roost.gateway.llama_swap.dispatch import dispatch_body, dispatch_query
+from roost.gateway.llama_swap.dispatch import VERSIONLESS, dispatch_body, dispatch_query
 
 _USE, _MANAGE = Scope.USE, Scope.MANAGE
 
@@ -22,6 +22,10 @@ _BY_BODY = (
     ("/v1/audio/translations", "Speech to English text; a form with a file."),
     ("/v1/images/generations", "Images from text."),
     ("/v1/images/edits", "Images from images; a form with files."),
+    ("/sdapi/v1/txt2img", "stable-diffusion.cpp's images from text."),
+    ("/sdapi/v1/img2img", "stable-diffusion.cpp's images from images."),
+    # For a server whose address ends in another version than 1: what stands behind /v goes to it.
+    *((f"/v/{name}", f"`{name}` of a server with a version of its own in its address.") for name in VERSIONLESS),
 )
 
 LLAMA_SWAP_ROUTES: tuple[Route, ...] = (
@@ -37,4 +41,5 @@ LLAMA_SWAP_ROUTES: tuple[Route, ...] = (
     Route("GET", "/logs/stream/{log:.+}", _MANAGE, logs.stream, Body.NONE, "One of them: proxy, upstream, a model."),
     *(Route("POST", path, _USE, dispatch_body, Body.ANY, summary) for path, summary in _BY_BODY),
     Route("GET", "/v1/audio/voices", _USE, dispatch_query, Body.NONE, "Voices of a speech model."),
+    Route("GET", "/sdapi/v1/loras", _USE, dispatch_query, Body.NONE, "stable-diffusion.cpp's adapters."),
 )

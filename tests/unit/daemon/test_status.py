@@ -1,0 +1,56 @@
+"""The status report: what it makes of spares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from roost.config.settings import Settings
+from roost.daemon.status import Sources, build_status
+from roost.host.types import Host, MemoryReading
+from roost.registry.types import Registry, RegistryState
+from roost.store.keys import KeyFile
+from roost.testing.stand_in import FixedCatalog, declared_spec
+from roost.workers.types import WaitingSpare
+
+HOST = SimpleNamespace(memory=lambda: MemoryReading(16, 8, 0, None), chip=lambda: "chip")
+
+
+def sources(folder: Path, *spares: WaitingSpare) -> Sources:
+    values: dict[str, Any] = {
+        "host": cast(Host, HOST),
+        "catalog": FixedCatalog({"a": declared_spec("a")}),
+        "settings": Settings,
+        "registry": lambda: RegistryState(Registry(roles={"default": "a"})),
+        "workers": tuple,
+        "spares": lambda: spares,
+        "recent": tuple,
+        "draining": lambda: False,
+        "keys": KeyFile(folder / "keys"),
+        "further_problems": tuple,
+        "settings_problem": lambda: None,
+        "address": lambda: ("127.0.0.1", 1),
+        "registry_path": "registry.json",
+        "node": "here",
+        "version": "1",
+        "started_at": 0.0,
+        "swapped_out_at_start": None,
+    }
+    return Sources(**values)
+
+
+def test_a_spare_has_a_row_of_its_own_and_is_no_worker(tmp_path: Path) -> None:
+    spare = WaitingSpare("mlx-lm", "0.32.2", "standby", 77, 1.0, 3.0, 80_000_000, "standby-mlx-lm", None, None)
+    told = build_status(sources(tmp_path, spare)).model_dump(mode="json")
+    assert told["workers"] == [] and told["problems"] == []
+    (row,) = told["spares"]
+    assert (row["kind"], row["engine"], row["state"]) == ("spare", "mlx-lm", "standby")
+    assert (row["resident_bytes"], row["pid"], row["imported_at"]) == (80_000_000, 77, 3.0)
+
+
+def test_one_that_was_given_up_is_a_problem_and_fails_no_model(tmp_path: Path) -> None:
+    failed = WaitingSpare("mlx-lm", "1", "failed", None, None, None, None, "standby-mlx-lm", "no such library", "mend")
+    report = build_status(sources(tmp_path, failed))
+    assert [(problem.text, problem.mend) for problem in report.problems] == [("no such library", "mend")]
+    assert [role.state for role in report.roles if role.role == "default"] == ["on-disk"]
