@@ -1,4 +1,4 @@
-"""How models give way to whoever works at this machine; a part of the settings."""
+"""How models give way to whoever works at this machine, and what is left of them; a part of the settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from typing import Literal
 from pydantic import Field
 
 from roost.config.section import Section
+
+
+class ParkSettings(Section):
+    """A model that goes leaves its process behind, without its memory, where its engine can do that: it is back sooner
+    than a new process. Memory is promised anew before it wakes, and its weights are proven again."""
+
+    enabled: bool = Field(True, description="Off: whatever goes is ended.")
+    max_parked: int = Field(
+        2, ge=0, description="Parked processes kept; the longest parked is ended. Each keeps some ten MB of programs."
+    )
+    stop_after_s: float = Field(
+        3600.0, gt=0, description="A parked process that nobody asked for in this time is ended."
+    )
 
 
 class CoexistenceSettings(Section):

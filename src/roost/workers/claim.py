@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -24,6 +24,10 @@ class Claim:
     idle_ttl_s: float | None = None
     #: Requests that one model may generate at once.
     sequences: int | None = None
+
+    def of_one(self, *, pinned: bool) -> Claim:
+        """Of one model; who is pinned keeps its time."""
+        return replace(self, idle_ttl_s=None) if pinned else self
 
     def ttl_s(self, own_s: float) -> float:
         """The idle time of a model whose settings say `own_s`; 0: it stays."""

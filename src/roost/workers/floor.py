@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -19,15 +18,17 @@ from roost.errors import InsufficientMemory, NodeUnreachable, RoostError, Upstre
 from roost.memory import ledger
 from roost.workers import backoff, residency
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
-from roost.workers.claim import FULL, Claim
+from roost.workers.claim import FULL
 from roost.workers.gate import Gate
-from roost.workers.lifecycle import MOVING, Effect, Event, State, allows, step
+from roost.workers.lifecycle import MOVING, STARTABLE, Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
 from roost.workers.residency import Kind, ModelView, Rules
 from roost.workers.run import WorkerRun
+from roost.workers.sending import send
 from roost.workers.spares import Spares
 from roost.workers.start import StartOrder
-from roost.workers.station import Place, Station
+from roost.workers.station import Station
+from roost.workers.waking import wake
 
 log = structlog.get_logger(__name__)
 
@@ -75,13 +76,10 @@ class Floor:
         if station is None:
             spec = find_spec(self._world, model_id)
             kind = Kind.AUXILIARY if self._world.is_auxiliary(spec) else Kind.CHAT
-            station = self._stations[model_id] = Station(model_id, kind, claim=self._claim_of(model_id))
+            pinned = model_id in self._world.settings().residency.pinned
+            claim = self._claim.of_one(pinned=pinned)
+            station = self._stations[model_id] = Station(model_id, kind, claim=claim)
         return station
-
-    def _claim_of(self, model_id: str) -> Claim:
-        """Who is pinned keeps its time."""
-        pinned = model_id in self._world.settings().residency.pinned
-        return replace(self._claim, idle_ttl_s=None) if pinned else self._claim
 
     # The plan, and doing it.
 
@@ -115,7 +113,8 @@ class Floor:
         drain = plan.drain if not plan.drain or self._appraised(plan.drain) else ()
         for model_id in drain:
             station = self._stations[model_id]
-            station.left_at, station.gave_way = self.now(), station.gives_way(self.now())
+            if station.state is State.READY:
+                station.left_at, station.gave_way = self.now(), station.gives_way(self.now())
             self._post(station, Event.DRAIN)
         for model_id in plan.start:
             self._post(self._stations[model_id], Event.START)
@@ -146,7 +145,7 @@ class Floor:
             await self._gate.appraise(order, effective, leaving)
         except InsufficientMemory as error:
             refused = True
-            if station.state is State.STOPPED:
+            if station.state in STARTABLE:
                 self._refused(station, error)
         except RoostError as error:
             log.info("cannot be appraised", model=station.model_id, reason=error.message)
@@ -173,27 +172,16 @@ class Floor:
         self._send(station, min(len(station.waiting), station.concurrency - len(station.running)))
 
     def _send(self, station: Station, most: int) -> None:
-        for _ in range(most):
-            place = station.next_in_line(self.now(), self._rules().max_overtaken_s)
-            if not station.fits(place):
-                break  # the first in line is not overtaken, or a long prompt would wait for ever
-            station.waiting.remove(place)
-            self._grant(station, place)
-
-    def _grant(self, station: Station, place: Place) -> None:
-        assert station.run is not None and station.run.ready is not None
-        place.run, place.sent_at, place.last_beat = station.run, self.now(), None
-        station.running.add(place)
-        station.last_active = place.sent_at
-        if not place.granted.done():
-            place.granted.set_result(station.run.ready)
+        send(station, most, self.now(), self._rules().max_overtaken_s)
 
     def _finish_drains(self) -> None:
         now = self.now()
+        # While memory is short nobody stays, however little it keeps.
+        parks = self._rules().max_parked > 0 and self._gate.closed is None
         for station in self._stations.values():
             if station.state is State.DRAINING:
                 if not station.running:
-                    self._post(station, Event.DRAINED)
+                    self._post(station, Event.PARK if parks and station.may_park else Event.DRAINED)
                 elif station.drain_deadline is not None and now >= station.drain_deadline:
                     self._post(station, Event.DRAIN_TIMEOUT)
 
@@ -216,6 +204,11 @@ class Floor:
         match effect:
             case Effect.SPAWN:
                 self._spawn(station)
+            case Effect.PARK if station.run:
+                station.run.nap.park()
+            case Effect.WAKE if station.run:
+                waking = wake(station, station.run, self._gate, self._refused, self._post_if_current)
+                self._begin(waking, f"wake {station.model_id}")
             case Effect.PROVE if station.run:
                 station.run.begin_proof()
             case Effect.ADMIT:
@@ -282,6 +275,7 @@ class Floor:
                 lambda event: self._post_if_current(station, number, event),
                 lambda: [place.running_view() for place in station.running if not place.entry.open_ended],
                 lambda: self._spares.take(order),
+                lambda most_bytes: self._gate.parked(start, most_bytes),
             )
             if station.coming:  # else it was unloaded before it began
                 self._gate.started(start, lambda: run.pid)

@@ -107,6 +107,12 @@ class Station:
         own = self.own_ttl_s
         return not self.running and idle_s >= self.idle_ttl_s > 0 and (own == 0 or idle_s < own)
 
+    @property
+    def may_park(self) -> bool:
+        """Whether its process may stay without its memory: its engine can, and nobody waits for its end."""
+        wanted_gone = self.unloading or self.restart or self.drain_deadline is not None or self.gone_waiters
+        return not wanted_gone and self.run is not None and self.run.can_park()
+
     def next_in_line(self, now: float, max_overtaken_s: float) -> Place:
         """The most urgent of those that wait, unless an older one was overtaken for too long."""
         first, last = self.waiting[0], self.waiting[-1]

@@ -21,7 +21,7 @@ from roost.workers.answers import (
     queue_full,
     was_unloaded,
 )
-from roost.workers.lifecycle import OCCUPYING, Event, State, allows
+from roost.workers.lifecycle import OCCUPYING, STARTABLE, Event, State, allows
 from roost.workers.logs_path import worker_log_name
 from roost.workers.orders import World, effective_command, start_order
 from roost.workers.residency import Kind
@@ -151,7 +151,7 @@ class Supervisor(Yielding):
         if station.coming:
             return Progress(Phase.LOADING, position, station.run.fraction if station.run else None)
         others_leave = any(s.state in (State.DRAINING, State.STOPPING) for s in self._stations.values())
-        if position is not None and station.state is State.STOPPED:
+        if position is not None and station.state in STARTABLE:
             position += self._requests_before(station)
         phase = Phase.STOPPING_OTHER if others_leave else Phase.QUEUED
         return Progress(phase, position, resident=station.state is State.READY)
@@ -230,6 +230,8 @@ class Supervisor(Yielding):
                     log.info("may be started with changed settings", model=station.model_id)
                     station.failures.clear()
                     self._post(station, Event.RESET)
+            elif station.state is State.PARKED and await self._changed(station):
+                self._post(station, Event.DRAIN)
             elif station.state is State.READY and await self._changed(station):
                 log.info("restarting with changed settings", model=station.model_id)
                 station.restart = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from roost.workers.ends import mend_of
-from roost.workers.lifecycle import State
+from roost.workers.lifecycle import STARTABLE, State
 from roost.workers.logs_path import worker_log_name
 from roost.workers.station import Station
 from roost.workers.types import WorkerView
@@ -16,6 +16,7 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
     plan = run.plan if run else None
     failure = station.last_failure
     alive = run is not None and not run.gone.is_set()
+    admission = station.admission if alive and station.state is not State.PARKED else None
     return WorkerView(
         worker_id=worker_log_name(station.model_id),
         model_id=station.model_id,
@@ -41,13 +42,13 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         mend=mend_of(station.model_id, failure, supervised=plan is None or bool(plan.argv)) if failure else None,
         command=(plan.shown or plan.argv) if plan else (),
         proof=run.proof.text if run and run.proof and alive else None,
-        memory=station.admission.note if station.admission and alive else None,
-        promised_bytes=station.admission.promised_bytes if station.admission and alive else None,
+        memory=admission.note if admission else None,
+        promised_bytes=admission.promised_bytes if admission else None,
     )
 
 
 def _shown_state(station: Station) -> str:
-    return "queued" if station.state is State.STOPPED and station.waiting else station.state.value
+    return "queued" if station.state in STARTABLE and station.waiting else station.state.value
 
 
 def _expires_at(station: Station, now: float) -> float | None:

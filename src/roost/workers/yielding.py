@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roost.workers.claim import Claim
 from roost.workers.guard import Guarded
-from roost.workers.lifecycle import State
+from roost.workers.lifecycle import STARTABLE
 
 
 class Yielding(Guarded):
@@ -13,8 +13,9 @@ class Yielding(Guarded):
     def claim(self, claim: Claim) -> None:
         """From now on, for those that are loaded too: running requests end as they would have."""
         self._claim = claim
+        pinned = self._world.settings().residency.pinned
         for station in self._stations.values():
-            station.claim = self._claim_of(station.model_id)
+            station.claim = claim.of_one(pinned=station.model_id in pinned)
         self._replan()
 
     @property
@@ -24,4 +25,4 @@ class Yielding(Guarded):
 
     def gave_way(self) -> tuple[str, ...]:
         """Models that are away for a claim alone, and that nobody has asked for since."""
-        return tuple(s.model_id for s in self._stations.values() if s.gave_way and s.state is State.STOPPED)
+        return tuple(s.model_id for s in self._stations.values() if s.gave_way and s.state in STARTABLE)

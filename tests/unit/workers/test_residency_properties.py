@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from roost.config.layout import Combined, Grouped, Layout, Unlimited
 from roost.config.settings import GroupSettings, MatrixSettings, RotationPolicy
+from roost.workers.lifecycle import State
 from roost.workers.residency import Kind, Rules
 from tests.unit.workers.house import Asked, House, Simulated
 
@@ -134,6 +135,8 @@ def houses(draw: st.DrawFn, *, pins: bool = False, policy: RotationPolicy = Rota
         max_wait_s=MAX_WAIT_S,
         max_overtaken_s=MAX_OVERTAKEN_S,
         max_resident=draw(st.integers(1, 4)),
+        max_parked=draw(st.integers(0, 3)),
+        parked_s=draw(st.floats(0.5, 30.0)),
         layout=kind.layout(),
     )
     models = [
@@ -144,6 +147,7 @@ def houses(draw: st.DrawFn, *, pins: bool = False, policy: RotationPolicy = Rota
             concurrency=draw(st.integers(1, 3)),
             priority=draw(st.integers(-2, 2)),
             pinned=pins and draw(st.booleans()),
+            parks=draw(st.booleans()),
             kind=draw(st.sampled_from([Kind.CHAT, Kind.CHAT, Kind.CHAT, Kind.AUXILIARY])),
         )
         for name in NAMES
@@ -212,6 +216,14 @@ def test_pins_and_what_people_ask_for_by_name_lose_no_waiter(
     assert not [model.name for model in house.models.values() if model.wanted_since is not None]
     stay = persistent(house) | {model.name for model in house.models.values() if model.pinned}
     assert not house.turned_away or stay & {*house.started}
+
+
+@settings(max_examples=100, deadline=None)
+@given(houses(), requests())
+def test_nobody_stays_parked_for_ever(house: House, asked: list[Asked]) -> None:
+    house.ask(*asked)
+    house.run()
+    assert not [model.name for model in house.models.values() if model.state is State.PARKED]
 
 
 @settings(max_examples=100, deadline=None)
