@@ -24,8 +24,8 @@ AUTH_WORDS = {
     "shut": "shut: a key is needed and there is none",
 }
 GOOD_STATES = ("ready", "resident", "standby")
-#: States of a worker that has no process, or will soon have none.
-NOT_LOADED = ("stopped", "failed", "backoff")
+#: States of a worker without a model in memory, or that will soon have none.
+NOT_LOADED = ("stopped", "parked", "failed", "backoff")
 BAD_STATES = ("failed", "backoff", "unavailable", "unknown")
 
 

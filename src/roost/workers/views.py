@@ -16,7 +16,8 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
     plan = run.plan if run else None
     failure = station.last_failure
     alive = run is not None and not run.gone.is_set()
-    admission = station.admission if alive and station.state is not State.PARKED else None
+    holds = alive and station.state is not State.PARKED
+    admission = station.admission if holds else None
     return WorkerView(
         worker_id=worker_log_name(station.model_id),
         model_id=station.model_id,
@@ -27,7 +28,7 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         started_at=run.started_at if run and alive else None,
         ready_at=run.ready_at if run and alive else None,
         expires_at=_expires_at(station, now),
-        grade=run.proof.grade if run and run.proof and alive else None,
+        grade=run.proof.grade if run and run.proof and holds else None,
         fingerprint=run.order.spec.fingerprint if run else "",
         context_length=run.ready.context_length if run and run.ready else (plan.context_length if plan else None),
         concurrency=station.concurrency,
@@ -41,7 +42,7 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         problem=failure.message if failure else None,
         mend=mend_of(station.model_id, failure, supervised=plan is None or bool(plan.argv)) if failure else None,
         command=(plan.shown or plan.argv) if plan else (),
-        proof=run.proof.text if run and run.proof and alive else None,
+        proof=run.proof.text if run and run.proof and holds else None,
         memory=admission.note if admission else None,
         promised_bytes=admission.promised_bytes if admission else None,
     )

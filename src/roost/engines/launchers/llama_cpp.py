@@ -5,7 +5,6 @@ standard input. Only the standard library and xllamacpp are imported: every impo
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -69,17 +68,13 @@ def obey(control: str | None, address: str, load: Callable[[], Any]) -> None:
                     server = None
                     # It leaves its socket behind, and binds none that is there.
                     Path(address).unlink(missing_ok=True)
+                    from roost.host.heap import give_back  # not before: every import is part of each cold start
+
                     give_back()
                 elif word == b"wake" and server is None:
                     server = load()
                 with contextlib.suppress(OSError):
                     connection.sendall(b"done\n")
-
-
-def give_back() -> None:
-    """What the C library keeps for later allocations: a third of what a small model had."""
-    with contextlib.suppress(AttributeError, OSError):  # glibc alone has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def limit_dry_run(data_bytes: int | None) -> None:
