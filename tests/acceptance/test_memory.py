@@ -11,8 +11,9 @@ from roost.testing.wait import until_sync
 from tests.acceptance.conftest import Roost, wait_for_no_worker, workers_of
 
 MakeRoost = Callable[..., Roost]
-#: The real model asks for about 2 GiB: its window of 8,192 tokens, cached prompts, logits of a step.
-SMALL = "[memory]\nmax_gb = 2.1\n"
+#: The real model asks for about 1.3 GiB beside the half that the watch holds back: its window of 8,192 tokens, cached
+#: prompts, logits of a step.
+SMALL = "[memory]\nmax_gb = 1.75\n"
 
 
 def ask(roost: Roost) -> httpx.Response:
@@ -41,7 +42,7 @@ def test_it_is_cut_to_what_fits_where_the_settings_allow_that(roost: Roost) -> N
     roost.start()
     assert ask(roost).status_code == 200
     (worker,) = [worker for worker in roost.status()["workers"] if worker["state"] == "ready"]
-    assert "cut to a context of" in worker["memory"] and worker["promised_bytes"] <= 2.1 * 2**30
+    assert "cut to a context of" in worker["memory"] and worker["promised_bytes"] <= 1.75 * 2**30
     assert worker["context_length"] < 8192 or worker["concurrency"] < 4
     assert worker["resident_bytes"] is None or worker["resident_bytes"] < worker["promised_bytes"]
 

@@ -141,7 +141,7 @@ class LlamaCpp:
         if program is None or self.refusal(spec) or self.problems(spec, knobs):
             return None
         draft = self._draft(knobs)
-        shape = shape_of(spec, knobs, draft if isinstance(draft, Path) else None)
+        shape = shape_of(spec, knobs, draft.path if isinstance(draft, ModelSpec) else None)
         place = WorkerPlace(socket_path=home / "s.sock", home=home, port=0, key="")
         argv, config = llama_memory.dry_run_command(program, shape, place.socket_path, knobs.extra_args)
         own = {**llama_memory.DRY_RUN_ENVIRONMENT, **knobs.env}

@@ -26,9 +26,10 @@ MINIMUM_BATCH_TOKENS = 512
 #: The most a chat worker computes in one step: larger steps gain nothing and make a cancel coarser.
 MAXIMUM_BATCH_TOKENS = 2048
 #: With embeddings on, llama.cpp holds logits for every token of a batch twice, where they are computed and where they
-#: are handed out: 2 * batch * vocabulary * 4 bytes (llama-context.cpp, n_outputs_max = n_batch). This is what a chat
-#: worker may spend on that.
-OUTPUT_BUDGET_BYTES = 2**30
+#: are handed out: 2 * batch * vocabulary * 4 bytes (llama-context.cpp, n_outputs_max = n_batch). A long text to embed
+#: touches all of it. This is what a chat worker may spend on that; with more, the embedded default (a vocabulary of
+#: 49,152) would not fit beside the desktop of a machine with 4 GiB.
+OUTPUT_BUDGET_BYTES = 7 * 2**26
 LOGIT_BYTES = 2 * 4
 
 #: States kept for each sequence to go back to: the server's own number. Models that can cut their cache keep none.

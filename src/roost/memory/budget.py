@@ -12,6 +12,8 @@ HOST = "host"
 GIB = 2**30
 #: Left to the desktop unless the settings say otherwise: a share of the machine, within bounds.
 _RESERVE_SHARE, _RESERVE_LEAST, _RESERVE_MOST = 4, 2 * GIB, 16 * GIB
+#: Of a small machine, no more than this share.
+_RESERVE_SMALL_SHARE = 2
 #: Never touched by anybody: below it the system itself begins to suffer.
 _FLOOR_SHARE, _FLOOR_LEAST, _FLOOR_MOST = 20, GIB // 2, 4 * GIB
 #: A GPU also draws the screen and holds its driver's own tables.
@@ -38,7 +40,8 @@ def host_limits(settings: MemorySettings, total_bytes: int) -> Limits:
     """`max_gb` is the number; without it everything but the desktop's reserve."""
     floor = _within(total_bytes // _FLOOR_SHARE, _FLOOR_LEAST, _FLOOR_MOST)
     most = max(total_bytes - floor, 0)
-    reserve = _within(total_bytes // _RESERVE_SHARE, _RESERVE_LEAST, _RESERVE_MOST)
+    least = min(_RESERVE_LEAST, total_bytes // _RESERVE_SMALL_SHARE)
+    reserve = _within(total_bytes // _RESERVE_SHARE, least, _RESERVE_MOST)
     if settings.desktop_reserve_gb is not None:
         reserve = round(settings.desktop_reserve_gb * GIB)
     day, name = max(total_bytes - reserve, 0), "the desktop's reserve (memory.desktop_reserve_gb)"

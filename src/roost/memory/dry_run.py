@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,8 @@ TIMEOUT_S = 60.0
 #: A model of a hundred layers writes about 5 MB of debug messages.
 OUTPUT_LIMIT_BYTES = 32 * 2**20
 _CHUNK_BYTES = 2**16
+#: How soon it is noticed that nobody wants the answer any more.
+_STOP_LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,22 @@ class DryRunFailed:
     reason: str
 
 
-def ask(plan_for: Callable[[Path], DryRunPlan | None], timeout_s: float = TIMEOUT_S) -> DryRun | DryRunFailed:
+def ask(
+    plan_for: Callable[[Path], DryRunPlan | None], timeout_s: float = TIMEOUT_S, stop: threading.Event | None = None
+) -> DryRun | DryRunFailed:
     """Ask an engine in a process that holds no weights; it is killed as soon as it has answered. Blocks: use a thread.
 
-    `plan_for`: the engine's `dry_run`, given a folder of its own that is removed afterwards.
+    `plan_for`: the engine's `dry_run`, given a folder of its own that is removed afterwards. `stop`: set by another
+    thread, it ends the question.
     """
     with tempfile.TemporaryDirectory(prefix="roost-ask-") as folder:
         plan = plan_for(Path(folder))
         if plan is None:
             return DryRunFailed("the engine cannot be asked here")
-        return run(plan, timeout_s)
+        return run(plan, timeout_s, stop)
 
 
-def run(plan: DryRunPlan, timeout_s: float) -> DryRun | DryRunFailed:
+def run(plan: DryRunPlan, timeout_s: float, stop: threading.Event | None = None) -> DryRun | DryRunFailed:
     """One plan, whose folder exists."""
     try:
         process = subprocess.Popen(
@@ -58,7 +64,7 @@ def run(plan: DryRunPlan, timeout_s: float) -> DryRun | DryRunFailed:
         return DryRunFailed(f"cannot start {plan.argv[0]}: {error.strerror}")
     try:
         _tell(process, plan.stdin)
-        return _listen(process, plan, time.monotonic() + timeout_s)
+        return _listen(process, plan, time.monotonic() + timeout_s, stop or threading.Event())
     finally:
         _end(process)
 
@@ -70,14 +76,20 @@ def _tell(process: subprocess.Popen[bytes], text: bytes) -> None:
         process.stdin.close()
 
 
-def _listen(process: subprocess.Popen[bytes], plan: DryRunPlan, deadline: float) -> DryRun | DryRunFailed:
+def _listen(
+    process: subprocess.Popen[bytes], plan: DryRunPlan, deadline: float, stop: threading.Event
+) -> DryRun | DryRunFailed:
     assert process.stdout is not None
     output = bytearray()
     while len(output) < OUTPUT_LIMIT_BYTES:
+        if stop.is_set():
+            return DryRunFailed("nobody waits for its answer any more")
         left_s = deadline - time.monotonic()
-        ready, _, _ = select.select([process.stdout], [], [], max(left_s, 0.0))
-        if not ready:
+        if left_s <= 0:
             return DryRunFailed(f"it did not answer in time{_last_line(output)}")
+        ready, _, _ = select.select([process.stdout], [], [], min(left_s, _STOP_LOOK_S))
+        if not ready:
+            continue
         chunk = os.read(process.stdout.fileno(), _CHUNK_BYTES)
         output += chunk
         if told := plan.parse(output.decode("utf-8", "replace")):

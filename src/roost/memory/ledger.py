@@ -102,6 +102,13 @@ class Ledger:
         known = replace(entry, state=after, pid=pid or entry.pid, started=started or entry.started)
         return Ledger({**rest, entry_id: known})
 
+    def resized(self, entry_id: str, bytes_by_device: Mapping[str, int]) -> Ledger:
+        """The ledger with another size of a promise, for whom its holder was seen to take it. Of nobody: as it is."""
+        entry = self.entries.get(entry_id)
+        if entry is None:
+            return self
+        return Ledger({**self.entries, entry_id: replace(entry, bytes_by_device=bytes_by_device)})
+
     def reserved_on(self, device: str) -> int:
         """Bytes promised on one device, whatever the state."""
         return sum(entry.bytes_by_device.get(device, 0) for entry in self.entries.values())

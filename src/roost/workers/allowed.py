@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from roost.host.memory_types import Gpu, GpuKind, HostMemory, UnreadableGpu
 from roost.memory import dry_run
@@ -54,6 +56,20 @@ class Seen:
         return Seen(self.private_bytes, peak, gpu)
 
 
+class Spared(Protocol):
+    """Processes that hold memory for convenience alone, by name in the book: they go before a load is refused."""
+
+    def names(self) -> frozenset[str]: ...
+
+    def becoming(self, order: StartOrder) -> frozenset[str]:
+        """The one that would be this start's worker."""
+        ...
+
+    async def give_up(self, but: frozenset[str]) -> bool:
+        """Ends all others; returns once their memory is back. False: there was none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Admission:
     """What one start was allowed."""
@@ -101,11 +117,16 @@ def question_of(order: StartOrder, machine: Machine, told: DryRun | None) -> Que
     )
 
 
-def ask_engine(order: StartOrder) -> DryRun | DryRunFailed:
-    """Blocking, for a second or more."""
+def ask_engine(order: StartOrder, stop: threading.Event) -> DryRun | DryRunFailed:
+    """Blocking, for a second or more, or until `stop` is set."""
     engine = order.engine
     assert isinstance(engine, TellsMemory)
-    return dry_run.ask(lambda home: engine.dry_run(order.spec, order.knobs, order.model, home), ACCOUNT_TIMEOUT_S)
+    return dry_run.ask(lambda home: engine.dry_run(order.spec, order.knobs, order.model, home), ACCOUNT_TIMEOUT_S, stop)
+
+
+def elsewhere(order: StartOrder) -> Admission | None:
+    """Of a model that another machine or another program serves: it takes none of the memory that is counted here."""
+    return None if order.model.external is None else Admission(order, None, "not loaded by roost", "")
 
 
 def promise_of(verdict: Verdict) -> dict[str, int]:

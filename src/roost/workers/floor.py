@@ -54,7 +54,7 @@ class Floor:
         self._draining = False
         self._claim = FULL
         self._gate = Gate(world.memory, world.host, lambda: world.settings().memory, world.peaks)
-        self._spares = Spares(world, self._begin, self._is_moving, self._is_busy)
+        self._spares = Spares(world, self._gate, self._begin, self._is_moving, self._is_busy)
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
@@ -142,7 +142,7 @@ class Floor:
         try:
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
             effective = await asyncio.to_thread(effective_command, order)
-            await self._gate.appraise(order, effective, leaving)
+            await self._gate.appraise(order, effective, leaving | self._spares.names())
         except InsufficientMemory as error:
             refused = True
             if station.state in STARTABLE:
@@ -251,7 +251,7 @@ class Floor:
             station.effective = ""  # until it is known: a start that fails before has none
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=warm)
             station.effective = await asyncio.to_thread(effective_command, order)
-            station.admission = await self._gate.admit(station.start_id, order, station.effective)
+            station.admission = await self._gate.admit(station.start_id, order, station.effective, self._spares)
             run = await self._run(station, number, station.admission.order)
         except InsufficientMemory as error:
             self._refused(station, error)

@@ -7,6 +7,7 @@ the same memory. It counts from before the process is there until its memory was
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from roost.host.memory_types import Gpu, MemorySensor, SensorFailed, UnreadableG
 from roost.host.types import Host
 from roost.memory import ledger
 from roost.memory.admission import RETRY_AFTER_S, AdmitAlone, Refuse
-from roost.memory.budget import HOST
+from roost.memory.budget import HOST, host_limits, watchdog_reserve
 from roost.memory.decision import decide, worth_asking
 from roost.memory.dry_run import DryRunFailed
 from roost.memory.learned import Run
@@ -31,9 +32,11 @@ from roost.workers.allowed import (
     Admission,
     Reading,
     Seen,
+    Spared,
     View,
     admission_of,
     ask_engine,
+    elsewhere,
     gpu_free,
     peak_key,
     promise_of,
@@ -72,10 +75,20 @@ class Gate:
     _keys: dict[str, str] = field(default_factory=dict)
     _tripped: dict[str, int] = field(default_factory=dict)
     _accounts: dict[str, DryRun | DryRunFailed] = field(default_factory=dict)
+    #: Ends the questions to engines that are under way.
+    _closing: threading.Event = field(default_factory=threading.Event)
 
-    async def admit(self, start: str, order: StartOrder, effective: str) -> Admission:
+    async def admit(self, start: str, order: StartOrder, effective: str, spared: Spared) -> Admission:
         """Reserves memory for a start. Raises InsufficientMemory, with the numbers and what would fit."""
-        view = await self._verdict(order, effective, frozenset())
+        if admission := elsewhere(order):
+            return admission
+        becoming = spared.becoming(order)
+        try:
+            view = await self._verdict(order, effective, becoming)
+        except InsufficientMemory as error:
+            if self.closed is not None or not error.should_retry or not await spared.give_up(becoming):
+                raise
+            view = await self._verdict(order, effective, becoming)
         self.book = self.book.reserve(Entry(start, order.spec.id, promise_of(view.verdict)))
         if isinstance(view.verdict, AdmitAlone):
             self._unsized.add(start)
@@ -89,7 +102,32 @@ class Gate:
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
         """Whether it would fit once these models have gone: nobody is sent away for a start that is refused then.
         Raises InsufficientMemory."""
-        await self._verdict(order, effective, leaving)
+        if elsewhere(order) is None:
+            await self._verdict(order, effective, leaving)
+
+    def hold(self, name: str, holder: str, size_bytes: int, pid: Callable[[], int | None]) -> None:
+        """A promise to a process that is no worker."""
+        self.book = self.book.reserve(Entry(name, holder, {HOST: size_bytes}))
+        self.started(name, pid)
+
+    def resize(self, name: str, size_bytes: int) -> None:
+        """What it was seen to take."""
+        self.book = self.book.resized(name, {HOST: size_bytes})
+
+    def drop(self, name: str) -> None:
+        """Nothing of it runs any more, or it is a worker now."""
+        self._pids.pop(name, None)
+        self._peaks.pop(name, None)
+        self.book = self.book.post(name, ledger.Event.ENDED).post(name, ledger.Event.VERIFIED)
+
+    def unpromised_bytes(self, total_bytes: int) -> int:
+        """Of the memory that the settings leave to models on a machine of this size; below 0: they were changed."""
+        most = host_limits(self.settings(), total_bytes).day_bytes - watchdog_reserve()
+        return most - self.book.reserved_on(HOST)
+
+    def close(self) -> None:
+        """Answers nobody's question any more."""
+        self._closing.set()
 
     def started(self, start: str, pid: Callable[[], int | None]) -> None:
         """`pid`: of its process, once there is one."""
@@ -102,9 +140,9 @@ class Gate:
     async def ended(self, start: str, *, clean: bool) -> None:
         """Nothing of it runs any more: returns once its memory was seen to have come back, or will not. `clean`: it
         went as it was asked to."""
+        self._pids.pop(start, None)
         if start not in self.book.entries:
             return
-        self._pids.pop(start, None)
         self._learn(start, clean=clean)
         if self.book.entries[start].state is ledger.State.RESERVED:
             self.book = self.book.post(start, ledger.Event.GIVEN_UP)
@@ -157,12 +195,13 @@ class Gate:
         return seen.private_bytes if seen else 0
 
     def offenders(self, limit_bytes: int) -> tuple[str, ...]:
-        """Those that have more than they were promised, while all together have more than they may."""
+        """The workers that have more than they were promised, while all together have more than they may."""
         taken = {start: seen.private_bytes for start, seen in self._peaks.items() if start in self.book.entries}
         if sum(taken.values()) <= limit_bytes:
             return ()
         entries = self.book.entries
-        return tuple(start for start, size in taken.items() if size > entries[start].bytes_by_device.get(HOST, 0))
+        beyond = (start for start, size in taken.items() if size > entries[start].bytes_by_device.get(HOST, 0))
+        return tuple(start for start in beyond if start in self._keys)
 
     def tripped(self, start: str, size_bytes: int) -> None:
         """It is ended for what it took: it needs at least so much."""
@@ -206,7 +245,7 @@ class Gate:
         told = self._accounts.get(effective)
         view = await self._look(order, effective, leaving, told)
         if told is None and worth_asking(view.question, view.verdict):
-            told = await asyncio.to_thread(ask_engine, order)
+            told = await asyncio.to_thread(ask_engine, order, self._closing)
             self._remember(effective, told)
             view = await self._look(order, effective, leaving, told)
         if isinstance(view.verdict, Refuse):

@@ -60,6 +60,8 @@ class Guarded(Floor):
         if self._alarm.level is not before.level:
             log.warning("memory alarm", level=self._alarm.level.name, reasons=self._alarm.reasons)
         self._gate.closed = self.memory_problem()
+        if self._alarm.level is not before.level:
+            self._spares.consider()
         # A level stays for a while after its cause has gone: nobody is unloaded or ended for what is over.
         acting = min(self._alarm.level, max(called_for(seen), default=Level.GREEN))
         if acting >= Level.ORANGE:
@@ -103,8 +105,9 @@ class Guarded(Floor):
     def _unload_idle(self) -> None:
         pinned = self._world.settings().residency.pinned
         for station in tuple(self._stations.values()):
-            busy = station.running or station.waiting or station.model_id in pinned
-            if station.state is State.READY and not busy:
+            stays = station.running or station.waiting or station.model_id in pinned
+            is_here = station.start_id in self._gate.book.entries
+            if station.state is State.READY and is_here and not stays:
                 log.warning("unloaded for memory", model=station.model_id, reasons=self._alarm.reasons)
                 station.left_at = self.now()
                 self._post(station, Event.DRAIN)

@@ -17,6 +17,7 @@ import structlog
 from roost.engines.types import StandsBy
 from roost.host.types import MemoryReading
 from roost.workers import backoff, standby
+from roost.workers.gate import Gate
 from roost.workers.orders import World, wanted_spares
 from roost.workers.spare import Spare, SpareOrder
 from roost.workers.standby import LIVE, TABLE, Effect, Event, SpareView, State, View, allows
@@ -47,6 +48,15 @@ class SparePlace:
     failures: list[float] = field(default_factory=list)
     problem: str | None = None
 
+    @property
+    def holder(self) -> str:
+        """Its name in the book of memory; a promise is named by its number too."""
+        return f"a spare of {self.engine}"
+
+    @property
+    def promise(self) -> str:
+        return f"{self.holder} #{self.number}"
+
     def view(self) -> SpareView:
         return SpareView(self.engine, self.state, self.wanted, self.present, self.size_bytes)
 
@@ -55,8 +65,11 @@ class Spares:
     """`begin` runs a task in the pool's group; `is_moving` tells whether a model is being loaded or stopped, `is_busy`
     whether requests are being served."""
 
-    def __init__(self, world: World, begin: Begin, is_moving: Callable[[], bool], is_busy: Callable[[], bool]) -> None:
+    def __init__(
+        self, world: World, gate: Gate, begin: Begin, is_moving: Callable[[], bool], is_busy: Callable[[], bool]
+    ) -> None:
         self._world = world
+        self._gate = gate
         self._begin = begin
         self._is_moving = is_moving
         self._is_busy = is_busy
@@ -88,17 +101,42 @@ class Spares:
 
     def take(self, order: StartOrder) -> Spare | None:
         """The spare that becomes the worker of this start; None: there is none that may."""
-        place = self._places.get(order.engine.name)
-        if place is None or place.spare is None or place.state not in LIVE or order.spare != place.present:
+        place = self._fitting(order)
+        if place is None or place.spare is None:
             return None
         spare = place.spare
-        if not spare.can_become_worker:
-            return None
         spare.taken = True
         place.spare = None
         place.failures.clear()
+        self._gate.drop(place.promise)  # the start has its own
         self._post(place, Event.TAKEN)
         return spare
+
+    def _fitting(self, order: StartOrder) -> SparePlace | None:
+        place = self._places.get(order.engine.name)
+        if place is None or place.spare is None or place.state not in LIVE or order.spare != place.present:
+            return None
+        return place if place.spare.can_become_worker else None
+
+    # What they hold of the memory: see `allowed.Spared`.
+
+    def names(self) -> frozenset[str]:
+        return frozenset(place.holder for place in self._places.values() if place.spare)
+
+    def becoming(self, order: StartOrder) -> frozenset[str]:
+        place = self._fitting(order)
+        return frozenset({place.holder}) if place else frozenset()
+
+    async def give_up(self, but: frozenset[str]) -> bool:
+        going = [place for place in self._places.values() if place.spare and place.holder not in but]
+        spares = [place.spare for place in going if place.spare]
+        for place in going:
+            if place.state in LIVE:
+                log.info("spare given up for a load", engine=place.engine)
+                self._post(place, Event.END)
+        for spare in spares:
+            await spare.gone.wait()
+        return bool(going)
 
     def close(self) -> None:
         """Ends them; their tasks return soon afterwards."""
@@ -133,10 +171,12 @@ class Spares:
             tuple(place.view() for place in self._places.values()),
             self._memory.available_bytes,
             self._memory.total_bytes,
-            moving,
-            self._moved_at,
-            self._is_busy(),
-            self._closing,
+            unpromised_bytes=self._gate.unpromised_bytes(self._memory.total_bytes),
+            alarm=self._gate.closed is not None,
+            moving=moving,
+            moved_at=self._moved_at,
+            busy=self._is_busy(),
+            closing=self._closing,
         )
 
     def _wake_at(self, due: float | None) -> None:
@@ -186,10 +226,14 @@ class Spares:
             lambda event: self._fact(place, number, event),
             lambda: self._measured(place, spare),
         )
+        self._gate.hold(place.promise, place.holder, place.size_bytes, lambda: spare.pid)
         self._begin(self._one_spare(place, number, spare))
 
     async def _one_spare(self, place: SparePlace, number: int, spare: Spare) -> None:
+        promise = place.promise
         await spare.main()
+        if not spare.taken:
+            self._gate.drop(promise)
         if spare.taken or number != place.number:
             return
         place.spare = None
@@ -216,6 +260,7 @@ class Spares:
 
     def _measured(self, place: SparePlace, spare: Spare) -> None:
         place.size_bytes = spare.usage.resident_bytes or place.size_bytes
+        self._gate.resize(place.promise, place.size_bytes)
         self.consider()
 
     # Reports.

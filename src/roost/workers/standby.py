@@ -6,6 +6,7 @@ engine is started next, which leaves the place of the spare empty until the next
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -103,6 +104,10 @@ class View:
     spares: tuple[SpareView, ...]
     available_bytes: int
     total_bytes: int
+    #: Of the memory that models may have, what nobody was promised.
+    unpromised_bytes: int = sys.maxsize
+    #: The guard of memory has raised an alarm.
+    alarm: bool = False
     #: A model is being loaded, or stopped.
     moving: bool = False
     #: When that was so last; None: never.
@@ -130,8 +135,10 @@ def plan(view: View, now: float) -> Plan:
     if view.closing:
         return Plan(end=unwanted)
     forget = tuple(s.engine for s in view.spares if s.state in (S.BACKOFF, S.FAILED) and s.wanted != s.present)
+    live = tuple(s.engine for s in view.spares if s.state in LIVE and s.engine not in unwanted)
+    if view.alarm or view.unpromised_bytes < 0:
+        return Plan(end=(*unwanted, *live), forget=forget, wake_at=now + ROOM_PERIOD_S)
     if is_tight(view.available_bytes, view.total_bytes):
-        live = [s.engine for s in view.spares if s.state in LIVE and s.engine not in unwanted]
         return Plan(end=(*unwanted, *live[-1:]), forget=forget, wake_at=now + ROOM_PERIOD_S)
     start, wake_at = _next_start(view, now)
     return Plan(start, unwanted, forget, wake_at)
@@ -148,7 +155,8 @@ def _next_start(view: View, now: float) -> tuple[tuple[str, ...], float | None]:
         if view.busy and view.moved_at + REFILL_BUSY_S > now:
             return (), min(now + REFILL_AFTER_S, view.moved_at + REFILL_BUSY_S)
     for spare in missing:
-        if has_room(spare.size_bytes, view.available_bytes, view.total_bytes):
+        promisable = spare.size_bytes <= view.unpromised_bytes
+        if promisable and has_room(spare.size_bytes, view.available_bytes, view.total_bytes):
             return (spare.engine,), None
     return (), now + ROOM_PERIOD_S
 

@@ -264,6 +264,7 @@ class Supervisor(Yielding):
         A second call, with 0, ends them at once."""
         self._draining = True
         self._spares.close()
+        self._gate.close()
         gone = []
         for station in self._stations.values():
             station.restart = False  # one that is being restarted would come back, and nobody would end it

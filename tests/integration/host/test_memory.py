@@ -111,6 +111,15 @@ def test_a_machine_without_cgroups_and_pressure_is_read_all_the_same(tmp_path: P
 
 
 @linux
+def test_a_sandbox_without_counters_of_swapping_shows_it_by_what_is_used(tmp_path: Path) -> None:
+    meminfo = "MemTotal: 4096 kB\nMemAvailable: 1024 kB\nSwapTotal: 512 kB\nSwapFree: {} kB\n"
+    (tmp_path / "meminfo").write_text(meminfo.format(512))
+    before = LinuxMemory(tmp_path).memory().swap
+    (tmp_path / "meminfo").write_text(meminfo.format(500))
+    after = LinuxMemory(tmp_path).memory().swap
+    assert (before.out_bytes, after.out_bytes) == (0, 12 * 1024)
+
+
 @pytest.mark.parametrize("meminfo", [None, "", "MemTotal: 5 kB\n"])
 def test_a_kernel_that_does_not_answer_is_a_failed_sensor(tmp_path: Path, meminfo: str | None) -> None:
     sensor = machine(tmp_path, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,15 +16,21 @@ from roost.catalog.compose import model_spec
 from roost.catalog.inspect import inspect_model
 from roost.catalog.spec import ModelSpec, Source, SourceKind
 from roost.config.paths import Paths
-from roost.config.settings import Knobs, ModelSettings
+from roost.config.settings import Knobs, MemorySettings, ModelSettings
 from roost.engines.llama_cpp import LlamaCpp
 from roost.engines.mlx_lm import MlxLm
+from roost.host.memory_types import HostMemory, Swap
 from roost.memory import dry_run
+from roost.memory.admission import Admit
+from roost.memory.budget import GIB
+from roost.memory.decision import decide
 from roost.memory.dry_footprint import dry_footprint
 from roost.memory.dry_run import DryRunFailed
 from roost.memory.footprint import Footprint, TermName
 from roost.memory.llama_footprint import llama_footprint
 from roost.memory.mlx_footprint import mlx_footprint
+from roost.memory.plan import Question, machine_of
+from roost.memory.sizing import Sizer
 from roost.memory.types import CacheKind, DryRun, DryRunPlan, LlamaDryRun, MlxDryRun
 from tests.helpers import MODELS, process_lives
 
@@ -98,6 +105,15 @@ class OneModel:
         return [self._spec]
 
 
+def test_the_embedded_default_fits_beside_the_desktop_of_a_machine_with_4_gib(embedded_gguf: Path) -> None:
+    spec, knobs = spec_of(embedded_gguf), Knobs()
+    memory = HostMemory(round(3.8 * GIB), round(2.5 * GIB), Swap(0))
+    machine = machine_of(memory, (), ("x86_64", frozenset()), MemorySettings())
+    sizer = Sizer(spec, LLAMA.load_shape(spec, knobs), frozenset(), ask_llama(spec, knobs))
+    verdict = decide(Question(spec, "llama.cpp", sizer), machine, lambda shape: 0, allow_clamp=False)
+    assert isinstance(verdict, Admit), verdict
+
+
 def test_the_embedded_server_ends_itself_before_it_would_load(embedded_gguf: Path) -> None:
     spec = spec_of(embedded_gguf)
 
@@ -147,6 +163,21 @@ def test_one_that_never_answers_is_ended_in_time(tmp_path: Path) -> None:
     told = dry_run.run(plan(tmp_path, "import time; print('hello', flush=True); time.sleep(600)"), 1.0)
     assert isinstance(told, DryRunFailed)
     assert told.reason == "it did not answer in time; its last line was: hello"
+
+
+def test_one_whose_answer_nobody_waits_for_any_more_is_ended(tmp_path: Path) -> None:
+    stop, pids = threading.Event(), []
+
+    def running(text: str) -> DryRun | None:
+        pids.extend(int(line) for line in text.split())
+        stop.set()
+        return None
+
+    started = time.monotonic()
+    program = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    told = dry_run.run(plan(tmp_path, program, running), 60.0, stop)
+    assert told == DryRunFailed("nobody waits for its answer any more")
+    assert time.monotonic() - started < 20 and not process_lives(pids[0])
 
 
 def test_one_that_ends_says_its_last_line(tmp_path: Path) -> None:

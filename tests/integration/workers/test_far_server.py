@@ -19,6 +19,8 @@ from roost.config.paths import Paths
 from roost.config.settings import Settings
 from roost.engines.external import External
 from roost.errors import ModelLoadingTimeout, NodeUnreachable, WorkerFailed
+from roost.host.memory_types import MemorySensor
+from roost.testing.memory import ScriptedMemory
 from roost.testing.stand_in import StandInEngine, stand_in_world
 from roost.testing.wait import until
 from roost.workers.supervisor import Supervisor
@@ -35,12 +37,14 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def pool_for(folder: Path, port: int, **engine: Any) -> AsyncIterator[Supervisor]:
+async def pool_for(
+    folder: Path, port: int, memory: MemorySensor | None = None, **engine: Any
+) -> AsyncIterator[Supervisor]:
     """A pool whose one model `far` is served by whatever listens on the port."""
     settings = Settings.model_validate(
         {"models": {"far": {"external": {"url": f"http://127.0.0.1:{port}/v1"}}}, "engine": engine}
     )
-    world = stand_in_world(folder, StandInEngine(), ["far"], lambda: settings, auxiliary=["far"])
+    world = stand_in_world(folder, StandInEngine(), ["far"], lambda: settings, auxiliary=["far"], memory=memory)
     far = External(Paths.from_environment({"ROOST_HOME": str(folder)}), {})
     pool = Supervisor(replace(world, choose_engine=lambda spec, knobs, model: far))
     async with asyncio.TaskGroup() as group:
@@ -225,3 +229,11 @@ async def test_a_server_that_loads_is_waited_for(short_path: Path) -> None:
     async with serving(port, models_status=503), pool_for(short_path, port, load_deadline_s=2.0) as pool:
         with pytest.raises(ModelLoadingTimeout):
             await served(pool)
+
+
+async def test_one_is_served_whatever_this_machines_memory_says(short_path: Path) -> None:
+    port = free_port()
+    async with serving(port), pool_for(short_path, port, ScriptedMemory(failure="it is gone")) as pool:
+        await served(pool)
+        (view,) = pool.views()
+        assert (view.memory, view.promised_bytes, pool.promised_bytes()) == ("not loaded by roost", None, 0)

@@ -71,10 +71,11 @@ async def test_swapping_while_a_model_is_loaded_unloads_it(make_bench: MakeBench
     async with make_bench(memory=memory) as bench:
         await bench.pool.load("a")
         swapped = 0
-        while bench.state("a") != "stopped":
-            swapped += 2**20
-            memory.change(swap=Swap(swapped, out_bytes=swapped))
-            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while bench.state("a") != "stopped":
+                swapped += 2**20
+                memory.change(swap=Swap(swapped, out_bytes=swapped))
+                await asyncio.sleep(0)
         assert "swapped out while a model is loaded" in alarm(bench)
 
 
@@ -86,8 +87,9 @@ async def test_batches_in_line_are_answered_below_the_floor_and_others_wait_on(m
             await ticket.worker()
         batch, waiting = bench.enter("a", request_class="batch"), bench.enter("a")
         memory.change(available_bytes=VERY_SHORT)
-        with pytest.raises(InsufficientMemory, match="cannot serve a batch now"):
-            await batch.worker()
+        async with asyncio.timeout(10):
+            with pytest.raises(InsufficientMemory, match="cannot serve a batch now"):
+                await batch.worker()
         running[0].leave()
         await waiting.worker()
         for ticket in (*running, batch, waiting):

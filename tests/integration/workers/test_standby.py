@@ -19,7 +19,7 @@ import pytest
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Knobs, ModelSettings, Settings
 from roost.engines.types import LaunchPlan, StandbyPlan, WorkerPlace
-from roost.errors import WorkerFailed
+from roost.errors import InsufficientMemory, WorkerFailed
 from roost.host.linux import LinuxHost
 from roost.host.types import MemoryReading
 from roost.testing.stand_in import StandInEngine, stand_in_world
@@ -29,6 +29,7 @@ from roost.workers.supervisor import Supervisor
 from roost.workers.types import Entry, WaitingSpare
 
 GB = 10**9
+GIB = 2**30
 #: Waits as the launchers do, then runs the stand-in with what it is told.
 SPARE = """
 import json, os, runpy, sys
@@ -312,6 +313,44 @@ async def test_without_room_there_is_none_and_the_numbers_are_told(running: Make
         state.host.available_bytes = 8 * GB
         await state.standing_by()
         assert state.spare.problem is None
+
+
+def promising(gigabytes: float) -> dict[str, Any]:
+    """8 GiB for all, half a GiB of it held back; so much for the model."""
+    return ON | {"memory": {"max_gb": 8.0}, "models": {"a": {"memory_gb": gigabytes}}}
+
+
+async def test_a_spare_is_promised_its_memory_and_as_a_worker_has_the_promise_of_its_start(
+    running: MakeRunning,
+) -> None:
+    async with running(SpareEngine(), promising(2.0)) as state:
+        await state.standing_by()
+        await until(lambda: state.spare.resident_bytes == state.pool.promised_bytes())
+        assert state.pool.promised_bytes() > 2**20
+        await state.use()
+        await until(lambda: state.spare.state == "absent" or state.pool.promised_bytes() > 2 * GIB)
+        await state.standing_by()
+        await until(lambda: state.pool.promised_bytes() == 2 * GIB + (state.spare.resident_bytes or 0))
+        await state.pool.unload("a")
+        assert 0 < state.pool.promised_bytes() < GIB
+
+
+async def test_a_spare_goes_before_a_load_is_refused(running: MakeRunning) -> None:
+    own = {"models": {"a": {"memory_gb": 7.515, "engine": {"env": {"FLAVOUR": "own"}}}}}
+    async with running(SpareEngine(), promising(0) | own) as state:
+        spare = await state.standing_by()
+        await until(lambda: 0 < state.pool.promised_bytes() < GIB)
+        pid = await state.use()
+        assert pid != spare and not psutil.pid_exists(spare)
+        assert state.pool.promised_bytes() == round(7.515 * GIB) and state.spare.state == "absent"
+
+
+async def test_no_spare_is_given_up_for_a_load_that_is_refused_for_ever(running: MakeRunning) -> None:
+    async with running(SpareEngine(), promising(9.0)) as state:
+        spare = await state.standing_by()
+        with pytest.raises(InsufficientMemory):
+            await state.use()
+        assert (state.spare.pid, psutil.pid_exists(spare)) == (spare, True)
 
 
 async def test_an_unload_in_mid_start_leaves_nothing_of_what_was_a_spare(running: MakeRunning) -> None:

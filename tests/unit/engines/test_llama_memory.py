@@ -103,7 +103,7 @@ def test_the_sizes_are_those_of_the_start() -> None:
     assert (shape.context, shape.sequences, shape.unified, shape.kv_type) == (4096, 2, True, "q8_0")
     assert (shape.cache_bytes, shape.checkpoints) == (100 * MIB, 3)
     assert (shape.full_window, shape.keeps_order) == (True, True)
-    assert shape.output_rows == shape.step == 2048
+    assert shape.output_rows == shape.step == 1152
 
 
 def test_unless_set_checkpoints_are_as_many_as_the_servers_own() -> None:

@@ -34,7 +34,7 @@ def test_an_auxiliary_worker_takes_its_whole_context_in_one_batch(capability: st
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "batch"), [(49152, 2048), (128256, 1024), (151936, 768), (262144, 512), (None, 512)]
+    ("vocabulary", "batch"), [(32000, 1792), (49152, 1152), (128256, 512), (151936, 512), (262144, 512), (None, 512)]
 )
 def test_the_batch_of_a_chat_worker_shrinks_with_the_vocabulary(vocabulary: int | None, batch: int) -> None:
     assert shape_of(gguf(vocabulary_size=vocabulary), Knobs()).batch == batch

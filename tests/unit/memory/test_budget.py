@@ -20,6 +20,7 @@ def machine(total_gib: float, available_gib: float, *ceilings: Ceiling, gpu: Cei
     [
         (MemorySettings(), 16, 12, 15.2),
         (MemorySettings(), 4, 2, 3.5),
+        (MemorySettings(), 2, 1, 1.5),
         (MemorySettings(), 128, 112, 124),
         (MemorySettings(max_gb=10), 16, 10, 15.2),
         (MemorySettings(max_gb=10, desktop_reserve_gb=12), 16, 10, 15.2),

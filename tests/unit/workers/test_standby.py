@@ -67,6 +67,18 @@ def test_a_wanted_spare_is_started() -> None:
     assert plan(view(spare()), NOW) == Plan(start=("mlx-lm",))
 
 
+def test_none_is_started_with_memory_that_is_promised_to_models() -> None:
+    assert plan(view(spare(), unpromised_bytes=GB - 1), NOW) == Plan(wake_at=NOW + ROOM_PERIOD_S)
+    assert plan(view(spare(), unpromised_bytes=GB), NOW).start == ("mlx-lm",)
+
+
+def test_all_go_when_the_guard_raises_an_alarm_or_models_may_have_less_than_was_promised() -> None:
+    two = (spare(state=State.STANDBY), spare("vllm-mlx", State.IMPORTING))
+    assert plan(view(*two, alarm=True), NOW) == Plan(end=("mlx-lm", "vllm-mlx"), wake_at=NOW + ROOM_PERIOD_S)
+    assert plan(view(*two, unpromised_bytes=-1), NOW).end == ("mlx-lm", "vllm-mlx")
+    assert plan(view(*two, unpromised_bytes=0), NOW).end == ()
+
+
 def test_nothing_is_started_that_nobody_wants() -> None:
     assert plan(view(spare(wanted=None)), NOW) == Plan()
     assert plan(view(), NOW) == Plan()
