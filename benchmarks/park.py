@@ -27,7 +27,7 @@ import aiohttp
 from benchmarks.arms import roost_up
 from benchmarks.cold_start import first_token_s
 from benchmarks.measure import spread, verdict
-from roost.host.this import this_memory
+from roost.host.this import this_host, this_memory
 
 #: A wake that is no faster than a start is not worth its code.
 LIMIT = 1.0
@@ -56,22 +56,35 @@ def private_bytes(pid: int | None) -> int:
     return reading.private_bytes if reading else 0
 
 
+def cpu_s(pid: int | None) -> float:
+    """Of the worker's processes; steadier than the wall on a busy machine."""
+    host = this_host()
+    return host.usage(host.tree(pid)).cpu_s if pid else 0.0
+
+
 async def report(arms: dict[str, str], model: str, pairs: int) -> None:
     seen: dict[str, list[float]] = {name: [] for name in arms}
+    cpu: dict[str, list[float]] = {name: [] for name in arms}
     had, kept = [], []
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1800)) as session:
         for pair in range(pairs):
             for name in sorted(arms, reverse=bool(pair % 2)):
                 away = await until_away(session, arms[name], model, "parked" if name == "parked" else "stopped")
+                before_s = cpu_s(away["pid"])
                 if name == "parked":
                     kept.append(private_bytes(away["pid"]))
                 seen[name].append(await first_token_s(session, arms[name], model, time.perf_counter()))
+                pid = (await worker(session, arms[name], model))["pid"]
+                cpu[name].append(cpu_s(pid) - before_s)
                 if name == "parked":
-                    had.append(private_bytes((await worker(session, arms[name], model))["pid"]))
+                    had.append(private_bytes(pid))
     for name, seconds in seen.items():
         print(f"{name}: s from the request to the first token: {spread(seconds)}")
+        print(f"{name}: CPU s of the worker for it: {spread(cpu[name])}")
+    costs = [parked / new for parked, new in zip(cpu["parked"], cpu["new"], strict=True)]
     ratios = [parked / new for parked, new in zip(seen["parked"], seen["new"], strict=True)]
     print(verdict("parked over new, first token", spread(ratios), LIMIT))
+    print(f"       parked over new, CPU: {spread(costs)}")
     print(f"       MiB for itself: {statistics.median(had) / MIB:.0f} loaded, {max(kept) / MIB:.0f} parked at most")
     print(f"       load average {os.getloadavg()[0]:.1f}")
 

@@ -65,6 +65,8 @@ class WorkerReport(Shape):
     place: int | None = None
     #: How long the oldest of the queued requests has waited; None: there is none.
     waits_s: float | None = None
+    #: Why its next request would wait for its memory, which was swapped out, compressed or dropped; None: it would not.
+    cold: str | None = None
     #: What memory it was promised before it started, for people; None: it was not started.
     memory: str | None = None
     #: The same in bytes; None: nobody knows its size.
@@ -83,6 +85,9 @@ class CoexistenceReport(Shape):
     #: Idle time after which a model goes, and requests generated at once, where the mode limits them.
     idle_ttl_s: float | None = None
     sequences: int | None = None
+    #: What keeps this machine awake; None: it may fall asleep. And why that could not be done.
+    awake: str | None = None
+    awake_problem: str | None = None
     #: Models that went for it and that are loaded again in mode full.
     gave_way: tuple[str, ...] = ()
 

@@ -90,6 +90,10 @@ def _mode(mode: CoexistenceReport | None, paint: Paint) -> list[str]:
     if mode.idle_ttl_s is not None:
         at_once = f", {mode.sequences} at once" if mode.sequences is not None else ""
         lines.append(f"models go after {people.duration(mode.idle_ttl_s)} idle{at_once}, none is preloaded")
+    if mode.awake:
+        lines.append(f"keeps this machine awake: {mode.awake}")
+    if mode.awake_problem:
+        lines.append(f"{paint.careful('cannot keep this machine awake:')} {mode.awake_problem}")
     if mode.gave_way:
         lines.append(f"{', '.join(mode.gave_way)} went for it")
     return people.indented("mode", lines)
@@ -123,6 +127,7 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
     identity = _identity(worker)
     details = [
         f"  {_state(worker.state, paint)}{grade}, {identity}",
+        *([f"  {paint.careful('cold:')} {worker.cold}"] if worker.cold else []),
         f"  {engine}, pid {worker.pid or people.NOTHING}, {worker.quantization or 'quantization unknown'}, "
         f"context {people.count(worker.context_length)}",
         f"  {_memory(worker)}; {_lifetime(worker, now)}",

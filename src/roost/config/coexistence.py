@@ -76,3 +76,24 @@ class CoexistenceSettings(Section):
     preload_pause_s: float = Field(
         30.0, ge=0, description="Nobody must have typed for so long before that, where the machine tells (macOS)."
     )
+    cold_share: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Share of an idle model's memory that may be swapped out, compressed or dropped before it is asked "
+        "for a token, to see what that costs.",
+    )
+    cold_probe_s: float = Field(
+        2.0, gt=0, description="A model whose memory is away and that does not make this one token in time is cold."
+    )
+    cold_action: Literal["auto", "warm", "release", "leave"] = Field(
+        "auto",
+        description="What is done with a cold model before the next request pays for it. warm: it makes a token, "
+        "however long that takes; release: it goes, parked or ended; auto: warm in mode `full`, else release; leave: "
+        "it is shown.",
+    )
+    keep_awake: Literal["mains", "always", "never"] = Field(
+        "mains",
+        description="While a request runs or a model loads the machine does not fall asleep by itself: on mains only, "
+        "because a lid that closes in a bag must win; an idle roost never keeps it awake.",
+    )

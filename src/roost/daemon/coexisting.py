@@ -10,6 +10,7 @@ import structlog
 
 from roost.api import CoexistenceReport
 from roost.config.settings import CoexistenceSettings
+from roost.daemon.awake import Awake, wanted
 from roost.host.memory_types import HostMemory, MemorySensor, SensorFailed
 from roost.host.power_types import Busyness, Power, PowerSensor
 from roost.host.types import Host
@@ -42,25 +43,31 @@ class Coexisting:
         pool: Supervisor,
         settings: Callable[[], CoexistenceSettings],
         come_back: Callable[[], None],
+        awake: Awake | None = None,
     ) -> None:
         self._power, self._memory, self._host = power, memory, host
         self._pool, self._settings, self._come_back = pool, settings, come_back
+        self._awake = awake or Awake()
         self._now = Coexistence()
         self._used: Used | None = None
         self.on_battery: bool | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self.look()
-            matters = self._pool.gave_way() or any(view.pid for view in self._pool.views())
-            await asyncio.sleep(PERIOD_S if matters else IDLE_PERIOD_S)
+        try:
+            while True:
+                await self.look()
+                matters = self._pool.gave_way() or any(view.pid for view in self._pool.views())
+                await asyncio.sleep(PERIOD_S if matters else IDLE_PERIOD_S)
+        finally:
+            await asyncio.shield(self._awake.let_go())
 
     async def look(self) -> None:
         settings = self._settings()
         if not _works(settings):
             self._used = self.on_battery = None
             self._follow(Coexistence(), settings)
+            await self._awake.let_go()
             return
         pids = [view.pid for view in self._pool.views() if view.pid is not None]
         seen = self._seen(*await asyncio.to_thread(self._read, pids))
@@ -68,6 +75,8 @@ class Coexisting:
         self._follow(step(self._now, seen, settings), settings)
         if self._pool.gave_way() and may_preload(self._now, seen, settings):
             self._come_back()
+        await self._awake.follow(wanted(settings, self._pool.at_work(), self.on_battery))
+        await self._pool.look_for_cold(settings)
 
     def report(self) -> CoexistenceReport:
         """For status."""
@@ -81,6 +90,8 @@ class Coexisting:
             reasons=self._now.reasons,
             idle_ttl_s=claim.idle_ttl_s,
             sequences=claim.sequences,
+            awake=self._awake.why,
+            awake_problem=self._awake.problem,
             gave_way=self._pool.gave_way(),
         )
 

@@ -153,6 +153,7 @@ def _worker(view: WorkerView, catalog: CatalogView) -> WorkerReport:
         command=view.command,
         place=view.place,
         waits_s=view.waits_s,
+        cold=view.cold,
         memory=view.memory,
         promised_bytes=view.promised_bytes,
     )

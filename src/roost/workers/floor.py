@@ -207,7 +207,7 @@ class Floor:
             case Effect.PARK if station.run:
                 station.run.nap.park()
             case Effect.WAKE if station.run:
-                waking = wake(station, station.run, self._gate, self._refused, self._post_if_current)
+                waking = wake(station, station.run, self._gate, self._spares, self._refused, self._post_if_current)
                 self._begin(waking, f"wake {station.model_id}")
             case Effect.PROVE if station.run:
                 station.run.begin_proof()

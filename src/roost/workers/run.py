@@ -259,7 +259,7 @@ class WorkerRun:
             self.proof = await proven(self._host, self.plan, self.order.spec, self._process)
             await self.nap.check(http)
             if self.order.warm:
-                await self._warm(http)
+                await self._warm()
             if cache:
                 await cache.restore()
         except RoostError as error:
@@ -287,13 +287,17 @@ class WorkerRun:
     def _hidden(self) -> bool:
         return self._beside is not None and self._beside.hidden()
 
-    async def _warm(self, http: WorkerHttp) -> None:
-        assert self.plan is not None
+    async def _warm(self) -> None:
         try:
             async with asyncio.timeout(self.order.knobs.load_deadline_s):
-                await self.order.engine.generate_token(http, self.plan.served_name, self.plan.traits.surfaces)
+                await self.make_token()
         except TimeoutError:
             raise timed_out(self.order, self.order.knobs.load_deadline_s) from None
+
+    async def make_token(self) -> None:
+        """Of a worker that is ready: proof that it can. Raises RoostError; the caller sets the deadline."""
+        if self._http and self.plan:
+            await self.order.engine.generate_token(self._http, self.plan.served_name, self.plan.traits.surfaces)
 
     def _become_ready(self, http: WorkerHttp, healthy: Healthy) -> None:
         assert self.plan is not None

@@ -15,6 +15,7 @@ from roost.workers.lifecycle import COMING, State
 from roost.workers.residency import Kind, ModelView
 from roost.workers.run import WorkerRun
 from roost.workers.types import Entry, ReadyWorker
+from roost.workers.warmth import Warmth
 from roost.workers.wedge import RunningView
 
 _arrivals = count(1)
@@ -79,6 +80,9 @@ class Station:
     appraising: bool = False
     #: What it may claim of a machine that somebody works at.
     claim: Claim = FULL
+    warmth: Warmth = field(default_factory=Warmth)
+    #: Why the next request would wait for its memory; None: it would not.
+    cold: str | None = None
     #: It went for that alone: its own settings would have let it stay.
     gave_way: bool = False
 

@@ -43,6 +43,7 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         mend=mend_of(station.model_id, failure, supervised=plan is None or bool(plan.argv)) if failure else None,
         command=(plan.shown or plan.argv) if plan else (),
         proof=run.proof.text if run and run.proof and holds else None,
+        cold=station.cold,
         memory=admission.note if admission else None,
         promised_bytes=admission.promised_bytes if admission else None,
     )
