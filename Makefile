@@ -19,7 +19,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Length of `make soak`.
 SOAK_MINUTES ?= 10
 
-.PHONY: help run install test test-engines test-containers test-thorough lint types unit check soak soak-defects bench wheel lock docs clean
+.PHONY: help run install test test-engines test-containers test-gpu test-thorough lint types unit check soak soak-defects bench wheel lock docs clean
 
 help:
 	@echo "make run [PORT=N]   install into .venv and serve in the foreground"
@@ -27,6 +27,7 @@ help:
 	@echo "make test           install and pass all tests but those of the gigabyte engines and of real containers"
 	@echo "make test-engines   make test, then the tests of vllm-mlx (1.2 GB of environment)"
 	@echo "make test-containers  the tests of workers in containers, with docker and podman as far as they run here"
+	@echo "make test-gpu       admission on a real NVIDIA GPU, with mlx-lm on CUDA"
 	@echo "make test-thorough  the rarer ends of containers, spares and caches over real processes: minutes"
 	@echo "make check          lint, types and the unit tests: seconds"
 	@echo "make soak           real models under load and faults for SOAK_MINUTES=10, judged by one table"
@@ -78,9 +79,13 @@ PREPARE := $(BIN)/python scripts/prepare_tests.py --cache "$(CACHE)" --models "$
 PYTEST := ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" \
   ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" $(BIN)/python -m pytest
 
+# Most tests wait for one process: two files of them at a time. PYTEST_WORKERS=0 is one after another, for a debugger.
+PYTEST_WORKERS ?= 2
+TOGETHER := $(if $(filter-out 0,$(PYTEST_WORKERS)),--numprocesses $(PYTEST_WORKERS) --dist loadfile)
+
 test: lint types
 	$(PREPARE) mlx-lm
-	$(PYTEST) -m "not engines and not containers and not thorough" $(PYTEST_ARGS)
+	$(PYTEST) -m "not engines and not containers and not gpu and not thorough" $(TOGETHER) $(PYTEST_ARGS)
 
 # What the quick run has no room for.
 test-thorough: $(TEST_STAMP)
@@ -100,6 +105,11 @@ test-containers: $(TEST_STAMP)
 	$(PREPARE)
 	ROOST_TEST_CONTAINERS=1 $(PYTEST) -m containers -rs $(PYTEST_ARGS)
 
+# ROOST_ENGINE_MLX_LM_PYTHON: an interpreter with mlx-lm and the CUDA backend of MLX.
+test-gpu: $(TEST_STAMP)
+	$(PREPARE) mlx-lm
+	ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" $(BIN)/python -m pytest -m gpu -rs -s $(PYTEST_ARGS)
+
 # The short one is part of `make test`.
 SOAK := ROOST_TEST_CACHE="$(CACHE)" ROOST_TEST_MODELS="$(MODELS)" \
   ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" $(BIN)/python -m
@@ -113,11 +123,15 @@ soak-defects: $(TEST_STAMP)
 	$(SOAK) tests.soak.defects
 
 bench: $(TEST_STAMP)
+	$(PREPARE) mlx-lm
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.readiness
 	$(BIN)/python -m benchmarks.swap
 	$(BIN)/python -m benchmarks.resume
+	$(BIN)/python -m benchmarks.affinity
+	ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" \
+	  $(BIN)/python -m benchmarks.standby --folder "$(MODELS)/smollm2-135m-f32"
 	$(BIN)/python -m benchmarks.idle
 
 wheel: $(RUN_STAMP)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import openai
+import psutil
 import pytest
 
 from roost.testing.wait import until_sync
@@ -69,7 +70,12 @@ def swaps_to_the_embedded_model_and_back(roost: Roost) -> None:
     client = roost.client()
     assert client.chat.completions.create(model="coding", messages=QUESTION, max_tokens=2).model == EMBEDDED
     assert roost.worker("mlx-smol")["state"] == "stopped"
+    compiled = {path.name for path in (roost.home / "state/kernels").rglob("*.so")}
+    assert compiled, "kernels of a worker that was stopped at rest are kept"
     assert client.chat.completions.create(model="default", messages=QUESTION, max_tokens=1).model == "mlx-smol"
+    home = Path(psutil.Process(roost.worker("mlx-smol")["pid"]).environ()["HOME"])
+    sources = {path.stem for path in home.rglob("*.cpp")}
+    assert not {f"lib{name}.so" for name in sources} & compiled, "nothing is compiled twice"
 
 
 def test_mlx_lm_serves_as_the_default_and_swaps(roost: Roost, mlx_model_folder: Path, mlx_lm_python: Path) -> None:

@@ -127,9 +127,10 @@ class Injector:
         async with asyncio.TaskGroup() as group:
             probe = group.create_task(self.recovered(model))
             pid = await until(lambda: self._loading_pid(model), timeout_s=30, what=f"{model} loads")
+            struck_at = time.time()
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.note("kill loading", model, began_at, recovered_at=probe.result())
+        self.note("kill loading", model, began_at, struck_at=struck_at, recovered_at=probe.result())
 
     async def _loading_pid(self, model: str) -> int:
         worker = (await self.scene.daemon.workers()).get(model, {})

@@ -88,6 +88,8 @@ class Fault:
     began_at: float
     #: Nothing that was sent later may suffer from it.
     ended_at: float
+    #: When the blow fell, where something had to be made ready for it; None: at once.
+    struck_at: float | None = None
     #: When the cause was taken away; None: it was a blow, and no state.
     mended_at: float | None = None
     #: First good answer of the model afterwards; None: not waited for.

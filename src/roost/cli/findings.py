@@ -42,6 +42,7 @@ def findings(place: Here) -> list[Problem]:
     view = View(place, loaded.settings, state.registry, catalog, build_engines(place, catalog))
     return [
         *loaded.problems,
+        *_astray(place),
         *_registry_problem(place, state.problem),
         *_keys(place),
         *_settings(view),
@@ -49,6 +50,14 @@ def findings(place: Here) -> list[Problem]:
         *_reachability(view),
         *_knobs(view),
     ]
+
+
+def _astray(place: Here) -> Iterator[Problem]:
+    """Settings that lie where the registry lies are an easy mistake, and nobody reads them."""
+    settings, beside = place.paths.settings, place.paths.registry.with_name("roost.toml")
+    if beside != settings and beside.exists():
+        mend = f"mv {beside} {settings}" if not settings.exists() else f"move what it says to {settings}"
+        yield Problem(severity="warning", text=f"nobody reads {beside}: the settings are in {settings}", mend=mend)
 
 
 def _registry_problem(place: Here, problem: RegistryProblem | None) -> Iterator[Problem]:

@@ -58,6 +58,11 @@ class Paths:
         return self.state / "saved"
 
     @property
+    def kernels(self) -> Path:
+        """What engines compiled, from one start to the next."""
+        return self.state / "kernels"
+
+    @property
     def database(self) -> Path:
         return self.state / "roost.sqlite"
 

@@ -110,6 +110,7 @@ class MlxLm:
             arguments=arguments(spec, knobs),
             traits=TRAITS,
             configuration={"buffer_cache_bytes": mlx_worker.BUFFER_CACHE_BYTES},
+            kernels=mlx_worker.kernels(NAME, environment(engine), self._paths),
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from roost.catalog.spec import ModelFormat, ModelSpec
+from roost.config.paths import Paths
 from roost.config.settings import Knobs
 from roost.engines.environment import worker_environment
 from roost.engines.http import ask, ask_health
@@ -20,6 +22,7 @@ from roost.engines.types import (
     EngineTraits,
     Health,
     Healthy,
+    Kernels,
     LaunchPlan,
     Loading,
     ProofKind,
@@ -85,6 +88,15 @@ class MlxWorker:
     traits: EngineTraits
     #: More for the launcher's configuration.
     configuration: Mapping[str, str | int]
+    kernels: Kernels | None = None
+
+
+def kernels(engine: str, environment: MlxEnvironment, paths: Paths) -> Kernels | None:
+    """On a CPU MLX has a C++ compiler build a kernel for each new chain of operations: seconds of a first token."""
+    if environment.device != "cpu":
+        return None
+    digest = hashlib.sha256(f"{environment.python} {environment.installation}".encode()).hexdigest()
+    return Kernels(paths.kernels / f"{engine.replace('-', '_')}-{digest[:12]}", inside="mlx", suffix=".so")
 
 
 def standby(environment: MlxEnvironment, knobs: Knobs, place: WorkerPlace, environ: Mapping[str, str]) -> StandbyPlan:
@@ -119,6 +131,7 @@ def plan(
         stdin=json.dumps(configuration).encode(),
         cwd=place.home,
         shown=(*worker.command, str(spec.path), *worker.arguments),
+        kernels=worker.kernels,
     )
 
 

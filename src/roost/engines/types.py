@@ -125,6 +125,18 @@ class Container:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """Files that the engine compiles into its home while it serves, and that the next start can use."""
+
+    #: Where they are kept: `NAME-…`, one folder an installation of an engine.
+    store: Path
+    #: The engine's folder for them, in the home of a start.
+    inside: str
+    #: How the files that matter end.
+    suffix: str
+
+
+@dataclass(frozen=True)
 class LaunchPlan:
     """Everything needed to start one worker. `argv` is public (ps shows it): no secret, no prompt."""
 
@@ -155,6 +167,7 @@ class LaunchPlan:
     shown: tuple[str, ...] | None = None
     #: The server lives in a container, beside the process tree that is started.
     container: Container | None = None
+    kernels: Kernels | None = None
 
 
 @dataclass(frozen=True)

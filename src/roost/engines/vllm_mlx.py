@@ -118,6 +118,7 @@ class VllmMlx:
             arguments=arguments(spec, knobs),
             traits=traits(spec, engine.device),
             configuration={"log_level": knobs.engine_log_level},
+            kernels=mlx_worker.kernels(NAME, environment(engine), self._paths),
         )
         return mlx_worker.plan(worker, spec, knobs, place, self._environ)
 

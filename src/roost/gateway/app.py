@@ -22,6 +22,7 @@ from roost.gateway.exchange import CLIENT_CLOSED_STATUS, Exchange, log_refused, 
 from roost.gateway.held import Held
 from roost.gateway.hosts import check_framing, check_host, check_origin, check_target
 from roost.gateway.metrics import Metrics
+from roost.gateway.protocol import listener_of
 from roost.gateway.redirects import ActiveProfile
 from roost.gateway.replies import error_response, from_http
 from roost.gateway.routes import ROUTES
@@ -116,9 +117,8 @@ async def _answered(
 
 def _check_sender(request: web.Request, gateway: Gateway) -> None:
     """Host, Origin and target, on the raw headers, before any route is looked at."""
-    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
-    if isinstance(name, tuple):
-        check_host(request.headers.getall("Host", ()), gateway.settled().hosts(str(name[0]), int(name[1])))
+    if (listener := listener_of(request)) is not None:
+        check_host(request.headers.getall("Host", ()), gateway.settled().hosts(*listener))
     if "Origin" in request.headers:
         check_origin(request.headers.getall("Origin"), gateway.deps.settings().gateway.allowed_origins)
     check_target(request.raw_path)

@@ -13,6 +13,8 @@ from roost.gateway.hosts import only
 
 def check_json_type(request: web.Request) -> None:
     """Raises UnsupportedMediaType unless the body is declared as JSON in UTF-8: a page's plain form is neither."""
+    if request.headers.get("Content-Type") == "application/json":
+        return  # as nearly everybody writes it
     if request.content_type != "application/json":
         raise UnsupportedMediaType("the body must be sent with Content-Type: application/json")
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from roost.errors import ConcurrencyLimit, RoostError, UpstreamDisconnected
@@ -31,14 +29,9 @@ class Held:
 
     held_bytes: int = 0
 
-    @contextmanager
-    def hold(self, model_id: str) -> Iterator[Hold]:
-        """One answer's share, given back at the end of the block."""
-        hold = Hold(self, model_id)
-        try:
-            yield hold
-        finally:
-            self.held_bytes -= hold.size_bytes
+    def hold(self, model_id: str) -> Hold:
+        """One answer's share, given back at the end of its `with` block."""
+        return Hold(self, model_id)
 
 
 @dataclass
@@ -46,6 +39,12 @@ class Hold:
     held: Held
     model_id: str
     size_bytes: int = 0
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.held.held_bytes -= self.size_bytes
 
     def grow(self, more_bytes: int) -> None:
         """Raises UpstreamDisconnected beyond what one answer may have, ConcurrencyLimit beyond what all may."""

@@ -36,7 +36,7 @@ async def activity(call: Call) -> web.StreamResponse:
     """The last requests, newest first: `?limit=` and `?model=`."""
     model = call.request.query.get("model")
     rows = call.gateway.deps.activity.recent(_limit(call), model)
-    return web.json_response({"activity": [asdict(row) for row in rows]})
+    return web.json_response({"activity": [row._asdict() for row in rows]})
 
 
 async def decisions(call: Call) -> web.StreamResponse:

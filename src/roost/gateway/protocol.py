@@ -43,8 +43,12 @@ class GatewayProtocol(web.RequestHandler):
     surplus = False
     _deadline: asyncio.TimerHandle | None = None
 
+    #: The address and port that the client connected to; None: no TCP. Asked of the kernel once.
+    listener: tuple[str, int] | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.listener = _listener(transport)
         if self.surplus:
             self._deadline = asyncio.get_running_loop().call_later(_SURPLUS_S, self.force_close)
 
@@ -97,6 +101,18 @@ class GatewayProtocol(web.RequestHandler):
         self.transport.write(f"{head}x-request-id: {own_id}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         _log.info("request", id=own_id, status=error.status, code=error.code)
         self.force_close()
+
+
+def listener_of(request: web.BaseRequest) -> tuple[str, int] | None:
+    """The address and port that a request came to; None: over a unix socket, or its connection is gone."""
+    if isinstance(request.protocol, GatewayProtocol):
+        return request.protocol.listener
+    return _listener(request.transport) if request.transport is not None else None
+
+
+def _listener(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
+    name = transport.get_extra_info("sockname")
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
 
 
 class _Server(web.Server):

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from roost.config.settings import ModelSettings
 from roost.errors import ModelNotFound
@@ -25,8 +26,7 @@ _CLOSE_ENOUGH = 0.5
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class _Names:
+class _Names(NamedTuple):
     """Everything that a name is looked up in."""
 
     registry: Registry
@@ -108,7 +108,7 @@ def _resolve_plain(name: str, requested: str, names: _Names) -> Resolution | Non
         return _resolve_role(name, requested, names)
     for number, redirect in enumerate(names.redirects, 1):
         if (found := redirect(name)) is not None:
-            return _redirected(found, name, requested, replace(names, redirects=names.redirects[number:]))
+            return _redirected(found, name, requested, names._replace(redirects=names.redirects[number:]))
     if name in names.aliases and names.aliases[name] in names.known:
         return Resolution(requested, names.aliases[name], None, None, alias=name)
     return None

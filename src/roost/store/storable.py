@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from roost.store.types import ActivityRow
@@ -17,14 +16,15 @@ def storable(row: ActivityRow) -> ActivityRow:
     """The row itself, or one whose impossible numbers are unknown and whose texts are cut and made printable."""
     changes: dict[str, Any] = {}
     # Asked for each request: no call for a value that is fine, and most are.
-    for name, value in vars(row).items():
+    value: Any
+    for name, value in zip(row._fields, row, strict=True):
         kind = type(value)
         if kind is str:
             if len(value) > _LONGEST_TEXT or not value.isprintable():
                 changes[name] = _plain(value[:_LONGEST_TEXT])
         elif kind is int and not -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
             changes[name] = None
-    return replace(row, **changes) if changes else row
+    return row._replace(**changes) if changes else row
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a start has beside its process tree: mostly nothing, or the container in which its server runs."""
+"""What a start has beside its process tree: kernels that an earlier one compiled, or the container of its server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 from roost.engines.types import LaunchPlan, WorkerPlace
 from roost.host.types import Host
 from roost.workers.containers import CannotAsk, Client, container_id, make_room
+from roost.workers.kernels import bring, take
 from roost.workers.reap import ContainerTrace, WorkerRecord, end_container, keep_for_later
 
 log = structlog.get_logger(__name__)
@@ -19,7 +20,7 @@ class Beside:
     """Of one start. The methods block; without a container there is the record of the start alone."""
 
     def __init__(self, plan: LaunchPlan, place: WorkerPlace, model_id: str, host: Host, records: Path) -> None:
-        self._container = plan.container
+        self._container, self._kernels, self._home = plan.container, plan.kernels, place.home
         self._client = Client.of(plan.container, plan.env) if plan.container else None
         self._model_id, self._host, self._records = model_id, host, records
         self._id: str | None = None
@@ -35,6 +36,8 @@ class Beside:
         """Writes the record, removes what earlier starts left. Raises WorkerFailed when the name is somebody else's."""
         # The record comes first: a daemon killed in between leaves nothing that the next one cannot find.
         self._record.write(self._records)
+        if self._kernels is not None:
+            bring(self._kernels, self._home)
         self._make_room(say)
 
     def _make_room(self, say: Callable[[str], None]) -> None:
@@ -59,8 +62,11 @@ class Beside:
         """There is a container, and whether it works cannot be seen from here."""
         return self._container is not None and not self.processes()
 
-    def end(self) -> None:
-        """Once its processes are gone or killed: nothing of it stays."""
+    def end(self, *, at_rest: bool) -> None:
+        """Once its processes are gone or killed: nothing of it stays but what it compiled, if it was stopped at
+        rest."""
+        if self._kernels is not None and at_rest:
+            take(self._kernels, self._home)
         try:
             for line in end_container(self._record):
                 log.info("container", model=self._model_id, what=line)

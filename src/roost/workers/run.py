@@ -196,7 +196,8 @@ class WorkerRun:
         finally:
             if self._process:
                 self._process.kill()
-            await asyncio.shield(asyncio.to_thread(beside.end))
+            at_rest = self.ready is not None and self.ended_as_asked and not self._stop_now.is_set()
+            await asyncio.shield(asyncio.to_thread(beside.end, at_rest=at_rest))
 
     async def _run_process(self, plan: LaunchPlan, http: WorkerHttp, place: WorkerPlace) -> None:
         order = self.order

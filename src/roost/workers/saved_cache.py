@@ -6,6 +6,7 @@ Both are attempts: each has a time limit, a failure is a line in the log, and ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -52,7 +53,9 @@ class SavedCache:
         self._folder = folder
 
     async def restore(self) -> None:
-        """Before the first request is let in."""
+        """Before the first request is let in. Each step in a thread costs a start more than a look at a folder."""
+        if self._nothing_is_there():
+            return
         try:
             async with asyncio.timeout(RESTORE_S):
                 await self._restore()
@@ -60,6 +63,11 @@ class SavedCache:
             log.warning("cache not restored", model=self._spec.id, why=_words(error, RESTORE_S))
         finally:
             await asyncio.to_thread(_empty, self._folder)
+
+    def _nothing_is_there(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self._store.is_empty() and not any(self._folder.iterdir())
+        return False
 
     async def _restore(self) -> None:
         gone = await asyncio.to_thread(self._store.keep_within, self._allowance(self._engine.name), self._spec.id)

@@ -23,6 +23,14 @@ class SavedStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def is_empty(self) -> bool:
+        """There is nothing to read, to move or to drop. Quick enough for the event loop."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:
+            return True
+
     def reuse(self, facts: Mapping[str, Any]) -> Reuse:
         sidecar = self._read(key_of(facts))
         return sidecar.reuse if sidecar else Reuse.UNTESTED

@@ -139,6 +139,15 @@ async def test_config_check_names_each_role_that_cannot_be_reached(declared: Pat
     assert done.code == 0
 
 
+async def test_config_check_names_settings_that_lie_where_nobody_reads_them(declared: Path) -> None:
+    (declared / "elsewhere").mkdir()
+    (declared / "elsewhere/roost.toml").write_text("[gateway]\nport = 1\n")
+    elsewhere = {"ROOST_REGISTRY": str(declared / "elsewhere/registry.json")}
+    done = await roost(declared, "config", "check", environment=elsewhere)
+    assert f"nobody reads {declared / 'elsewhere/roost.toml'}" in done.out.replace("\n", " ")
+    assert done.code == 0
+
+
 async def test_config_check_fails_on_a_broken_registry_with_its_place(declared: Path) -> None:
     (declared / "registry.json").write_text('{"models":\n {"default": 1}}')
     done = await roost(declared, "config", "check")

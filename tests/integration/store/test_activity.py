@@ -67,8 +67,8 @@ async def test_recent_shows_the_newest_first_written_or_not(path):
 
 async def test_recent_filters_by_the_asked_and_the_resolved_name(path):
     store = activity_store(path, QUICK)
-    store.record(replace(activity_row(0), requested="coding", resolved="qwen"))
-    store.record(replace(activity_row(1), requested="nope", resolved=None))
+    store.record(activity_row(0)._replace(requested="coding", resolved="qwen"))
+    store.record(activity_row(1)._replace(requested="nope", resolved=None))
     assert [row.request_id for row in store.recent(model="coding")] == ["r0"]
     assert [row.request_id for row in store.recent(model="qwen")] == ["r0"]
     assert store.recent(model="other") == []
@@ -155,7 +155,7 @@ async def test_the_table_is_pruned_while_it_is_written(path):
 
 @pytest.mark.parametrize("text", ["\ud800", "z" * 1_000_000, "a\nb\x1b[31m"])
 async def test_what_an_engine_made_up_is_stored_cut_and_never_ends_the_writer(path, text):
-    hostile = replace(activity_row(0), prompt_tokens=10**30, completion_tokens=-(10**30), finish_reason=text)
+    hostile = activity_row(0)._replace(prompt_tokens=10**30, completion_tokens=-(10**30), finish_reason=text)
     async with running(activity_store(path, QUICK)) as store:
         store.record(hostile)
         store.record(activity_row(1))

@@ -1,7 +1,6 @@
 """Opening a real file: new, old, damaged, locked, full, from the future."""
 
 import sqlite3
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -46,7 +45,7 @@ def test_a_new_database_is_private_and_in_wal_mode(path):
 
 
 def test_what_was_written_is_read_back_equal(path):
-    rows = [activity_row(0), replace(activity_row(1), code="model_not_found", status=404, ttft_s=None, stream=True)]
+    rows = [activity_row(0), activity_row(1)._replace(code="model_not_found", status=404, ttft_s=None, stream=True)]
     write(path, rows)
     assert rows_of(path) == rows
 
@@ -124,7 +123,7 @@ def test_the_file_never_grows_beyond_its_largest_size(path):
 def test_pruning_keeps_the_newest_rows_and_drops_the_old(path):
     opened = open_database(path)
     with opened.engine.begin() as connection:
-        insert_activity(connection, [replace(activity_row(number), at=float(number)) for number in range(100)])
+        insert_activity(connection, [activity_row(number)._replace(at=float(number)) for number in range(100)])
         assert prune_activity(connection, Retention(max_rows=1000, max_age_s=50), now=120.0) == 70
         assert prune_activity(connection, Retention(max_rows=10, max_age_s=1e9), now=120.0) == 20
         assert [row.at for row in newest_activity(connection, 100)] == [float(number) for number in range(90, 100)]

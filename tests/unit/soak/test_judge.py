@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.soak.judge import ALLOWED, Row, Volume, judge, load_times, passed
+from tests.soak.judge import ALLOWED, Row, Volume, judge, loads_by_model, passed
 from tests.soak.record import Ending, Fact, Fault, Footprint, Herd, Line, Record, Request, Rest
 
 VOLUME = Volume(requests=10, faults=2)
@@ -227,8 +227,20 @@ def test_recovery_takes_no_longer_than_a_load_and_another_models_turn() -> None:
         return spoilt(record(faults=(fault("kill worker", recovered_at=5.0 + seconds, **more), fault("unload", 50))))
 
     assert after(9.0) == []
-    assert after(9.5) == ["from a fault to the next answer, p95"]
+    assert after(9.5) == ["from a fault to the next answer, beyond a load, p95"]
     assert after(12.0, mended_at=8.5) == []
+    assert after(12.0, struck_at=8.5) == []
+
+
+def test_a_slow_engines_load_excuses_no_other_model() -> None:
+    slow = (*(Fact("slow", 1, "start", 1.0), Fact("slow", 1, "verified", 31.0)), *FACTS)
+
+    def after(seconds: float, model: str) -> list[str]:
+        killed = fault("kill worker", recovered_at=5.0 + seconds, model=model)
+        return spoilt(record(faults=(killed, fault("unload", 50)), facts=slow))
+
+    assert after(35.0, "slow") == []
+    assert after(12.0, "a") == ["from a fault to the next answer, beyond a load, p95"]
 
 
 def test_a_held_worker_is_found_in_time_and_recovery_counts_from_then() -> None:
@@ -266,7 +278,7 @@ def test_a_herd_starts_one_worker() -> None:
 
 def test_a_load_is_counted_from_the_last_start() -> None:
     facts = [Fact("a", 1, "start", 0.0), Fact("a", 2, "start", 5.0), Fact("a", 2, "verified", 6.5)]
-    assert load_times(facts) == [1.5]
+    assert loads_by_model(facts) == {"a": [1.5]}
 
 
 # What is left.
