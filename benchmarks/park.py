@@ -1,4 +1,4 @@
-"""Time to the first token of a request for a model that went: from a parked process, and from a new one.
+"""Time from a request for a model that went until it is READY, and to its first token: parked, and ended.
 
 Both arms are one roost whose model goes after a moment without a request: in the one it leaves its process parked, in
 the other it is ended. Pairs are interleaved; the clock starts with the request, once the model is away. Beside it
@@ -62,8 +62,13 @@ def cpu_s(pid: int | None) -> float:
     return host.usage(host.tree(pid)).cpu_s if pid else 0.0
 
 
+def ratios(arms: dict[str, list[float]]) -> list[float]:
+    return [parked / new for parked, new in zip(arms["parked"], arms["new"], strict=True)]
+
+
 async def report(arms: dict[str, str], model: str, pairs: int) -> None:
     seen: dict[str, list[float]] = {name: [] for name in arms}
+    ready: dict[str, list[float]] = {name: [] for name in arms}
     cpu: dict[str, list[float]] = {name: [] for name in arms}
     had, kept = [], []
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1800)) as session:
@@ -73,18 +78,19 @@ async def report(arms: dict[str, str], model: str, pairs: int) -> None:
                 before_s = cpu_s(away["pid"])
                 if name == "parked":
                     kept.append(private_bytes(away["pid"]))
+                asked_at = time.time()
                 seen[name].append(await first_token_s(session, arms[name], model, time.perf_counter()))
-                pid = (await worker(session, arms[name], model))["pid"]
+                row = await worker(session, arms[name], model)
+                pid = row["pid"]
+                ready[name].append(row["ready_at"] - asked_at)
                 cpu[name].append(cpu_s(pid) - before_s)
                 if name == "parked":
                     had.append(private_bytes(pid))
     for name, seconds in seen.items():
-        print(f"{name}: s from the request to the first token: {spread(seconds)}")
+        print(f"{name}: s from the request to READY: {spread(ready[name])}, to the first token: {spread(seconds)}")
         print(f"{name}: CPU s of the worker for it: {spread(cpu[name])}")
-    costs = [parked / new for parked, new in zip(cpu["parked"], cpu["new"], strict=True)]
-    ratios = [parked / new for parked, new in zip(seen["parked"], seen["new"], strict=True)]
-    print(verdict("parked over new, first token", spread(ratios), LIMIT))
-    print(f"       parked over new, CPU: {spread(costs)}")
+    print(verdict("parked over new, READY", spread(ratios(ready)), LIMIT))
+    print(f"       parked over new, first token: {spread(ratios(seen))}; CPU: {spread(ratios(cpu))}")
     print(f"       MiB for itself: {statistics.median(had) / MIB:.0f} loaded, {max(kept) / MIB:.0f} parked at most")
     print(f"       load average {os.getloadavg()[0]:.1f}")
 

@@ -261,6 +261,14 @@ def test_a_request_that_leaves_the_line_never_starts_its_model(house: House, ask
     assert not [one for one in busy if one.open]
 
 
+def test_the_longest_parked_is_ended_when_one_more_parks() -> None:
+    rules = Rules(RotationPolicy.ALWAYS, min_residency_s=0.1, max_wait_s=MAX_WAIT_S, max_parked=1, parked_s=30.0)
+    house = House(rules, [Simulated(name, parks=True) for name in "abcd"])
+    house.ask(*(Asked(4.0 * number, name) for number, name in enumerate("abcd")))
+    house.run()
+    assert house.started == ["a", "b", "c", "d"]
+
+
 work, gaps = st.floats(1.0, 4.0), st.floats(0.25, 0.9)
 
 
