@@ -281,7 +281,8 @@ class Daemon:
             version=roost.__version__,
             started_at=self._started_at,
             swapped_out_at_start=self._swapped_out_at_start,
-            coexisting=self._coexisting,
+            coexistence=self._coexisting.report,
+            on_battery=lambda: self._coexisting.on_battery,
         )
 
     def _problems(self, activity: ActivityStore) -> tuple[Problem, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from roost.api import (
+    CoexistenceReport,
     HostReport,
     Problem,
     RequestStatistics,
@@ -20,7 +21,6 @@ from roost.api import (
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
 from roost.config.settings import GatewaySettings, Settings
-from roost.daemon.coexisting import Coexisting
 from roost.host.types import Host
 from roost.registry.reachability import RoleReach, Rotation, reachability, rotation_problems
 from roost.registry.types import RegistryState
@@ -56,7 +56,8 @@ class Sources:
     version: str
     started_at: float
     swapped_out_at_start: int | None
-    coexisting: Coexisting
+    coexistence: Callable[[], CoexistenceReport | None] = lambda: None
+    on_battery: Callable[[], bool | None] = lambda: None
 
 
 def build_status(sources: Sources) -> StatusReport:
@@ -86,7 +87,7 @@ def build_status(sources: Sources) -> StatusReport:
         roles=roles,
         statistics=_statistics(sources.recent(), views, time.time()),
         default_model=next((role.resolves_to for role in roles if role.role == "default"), None),
-        coexistence=sources.coexisting.report(),
+        coexistence=sources.coexistence(),
         spares=tuple(SpareReport(**asdict(spare)) for spare in spares),
     )
 
@@ -119,7 +120,7 @@ def _host(sources: Sources) -> HostReport:
         swap_used_bytes=memory.swap_used_bytes,
         swap_out_delta_bytes=None if start is None or swapped is None else max(0, swapped - start),
         load_average=os.getloadavg()[0],
-        on_battery=sources.coexisting.on_battery,
+        on_battery=sources.on_battery(),
     )
 
 

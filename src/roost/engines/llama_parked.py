@@ -15,7 +15,8 @@ from typing import Any
 import aiohttp
 
 from roost.engines.http import ask
-from roost.engines.types import ParkFailed, WorkerHttp, WorkerPlace
+from roost.engines.parks import ParkFailed
+from roost.engines.types import WorkerHttp, WorkerPlace
 
 #: Private memory of the process with its libraries after several rounds: 13 to 32 MiB on Linux without a GPU.
 PARKED_BYTES = 64 * 2**20

@@ -332,31 +332,3 @@ class StandsBy(Protocol):
     def standby(self, knobs: Knobs, place: WorkerPlace) -> StandbyPlan | None:
         """A spare that may become any worker with these knobs' environment; None: the engine is not installed."""
         ...
-
-
-class ParkFailed(Exception):
-    """The worker did not give its memory back; its text says why."""
-
-
-@runtime_checkable
-class Parks(Protocol):
-    """An engine that can give a worker's memory back and take it again while its process stays. The others cannot."""
-
-    @property
-    def parked_bytes(self) -> int:
-        """Private memory that a parked worker keeps at most: programs and libraries."""
-        ...
-
-    def can_park(self) -> bool: ...
-
-    async def memory_settings(self, worker: WorkerHttp) -> Mapping[str, Any]:
-        """What it says of the sizes that it holds: the same before it is parked and after. Raises ParkFailed."""
-        ...
-
-    async def park(self, worker: WorkerHttp, place: WorkerPlace) -> None:
-        """Returns once it says that it has given all back. Raises ParkFailed."""
-        ...
-
-    async def wake(self, worker: WorkerHttp, place: WorkerPlace) -> None:
-        """Tells it to load again: `health` says when it has. Raises ParkFailed."""
-        ...

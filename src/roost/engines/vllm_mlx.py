@@ -24,6 +24,7 @@ from roost.engines.mlx_worker import (
     flag_problems,
     sequences,
 )
+from roost.engines.parks import ParkFailed
 from roost.engines.types import (
     Available,
     CannotKeep,
@@ -31,7 +32,6 @@ from roost.engines.types import (
     Health,
     LaunchPlan,
     NotInstalled,
-    ParkFailed,
     Restored,
     StandbyPlan,
     WorkerHttp,

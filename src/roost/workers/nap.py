@@ -13,7 +13,8 @@ from typing import Any
 
 import structlog
 
-from roost.engines.types import ParkFailed, Parks, WorkerHttp, WorkerPlace
+from roost.engines.parks import ParkFailed, Parks
+from roost.engines.types import WorkerHttp, WorkerPlace
 from roost.errors import WorkerFailed
 from roost.workers.lifecycle import Event
 from roost.workers.saved_cache import SavedCache

@@ -22,7 +22,8 @@ from roost.config.settings import Settings
 from roost.engines.http import ask
 from roost.engines.llama_cpp import LlamaCpp
 from roost.engines.llama_parked import PARKED_BYTES
-from roost.engines.types import ParkFailed, WorkerHttp, WorkerPlace
+from roost.engines.parks import ParkFailed
+from roost.engines.types import WorkerHttp, WorkerPlace
 from roost.errors import InsufficientMemory, RoostError
 from roost.host.this import this_memory
 from roost.testing.memory import GIB, ScriptedMemory
