@@ -65,12 +65,33 @@ class WorkerReport(Shape):
     place: int | None = None
     #: How long the oldest of the queued requests has waited; None: there is none.
     waits_s: float | None = None
+    #: Why its next request would wait for its memory, which was swapped out, compressed or dropped; None: it would not.
+    cold: str | None = None
     #: What memory it was promised before it started, for people; None: it was not started.
     memory: str | None = None
     #: The same in bytes; None: nobody knows its size.
     promised_bytes: int | None = None
     #: What holds it to that; None: nothing of it runs here.
     held_by: str | None = None
+
+
+class CoexistenceReport(Shape):
+    """How models give way to whoever works at this machine, and why."""
+
+    #: workstation or server.
+    profile: str
+    #: full, modest, minimal; off: nothing of it is done here.
+    mode: str
+    #: With their numbers; empty in modes full and off.
+    reasons: tuple[str, ...] = ()
+    #: Idle time after which a model goes, and requests generated at once, where the mode limits them.
+    idle_ttl_s: float | None = None
+    sequences: int | None = None
+    #: What keeps this machine awake; None: it may fall asleep. And why that could not be done.
+    awake: str | None = None
+    awake_problem: str | None = None
+    #: Models that went for it and that are loaded again in mode full.
+    gave_way: tuple[str, ...] = ()
 
 
 class SpareReport(Shape):
@@ -137,6 +158,7 @@ class StatusReport(Shape):
     statistics: RequestStatistics
     #: Model id of the default role; None when the registry names none.
     default_model: str | None
+    coexistence: CoexistenceReport | None = None
     #: They serve nothing and hold memory.
     spares: tuple[SpareReport, ...] = ()
 

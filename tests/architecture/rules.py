@@ -12,6 +12,7 @@ COMMON = frozenset(
         "roost.config.settings",
         "roost.config.section",
         "roost.config.knobs",
+        "roost.config.coexistence",
         "roost.config.paths",
         "roost.catalog.spec",
         "roost.catalog.types",

@@ -118,7 +118,7 @@ def _by_worker(worker: WorkerReport) -> Iterator[str]:
 def _rotation(status: StatusReport, name: str) -> str:
     if name in AUXILIARY_ROLES:
         return "a request for it starts a small worker of its own beside the resident"
-    if not any(worker.kind == "chat" for worker in live_workers(status.workers)):
+    if not any(worker.kind == "chat" and worker.state != "parked" for worker in live_workers(status.workers)):
         return "nothing is resident: a request for it loads it"
     return ROTATION.get(status.rotation_policy, f"rotation is {status.rotation_policy}")
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roost.api import HostReport, Problem, RequestStatistics, RoleReport, SpareReport, StatusReport, WorkerReport
+from roost.api import (
+    CoexistenceReport,
+    HostReport,
+    Problem,
+    RequestStatistics,
+    RoleReport,
+    SpareReport,
+    StatusReport,
+    WorkerReport,
+)
 from roost.cli import format as people
 from roost.cli.output import Paint
 
@@ -15,8 +24,8 @@ AUTH_WORDS = {
     "shut": "shut: a key is needed and there is none",
 }
 GOOD_STATES = ("ready", "resident", "standby")
-#: States of a worker that has no process, or will soon have none.
-NOT_LOADED = ("stopped", "failed", "backoff")
+#: States of a worker without a model in memory, or that will soon have none.
+NOT_LOADED = ("stopped", "parked", "failed", "backoff")
 BAD_STATES = ("failed", "backoff", "unavailable", "unknown")
 
 
@@ -24,7 +33,7 @@ def status_lines(report: StatusReport, now: float, paint: Paint) -> list[str]:
     """The whole of `roost status`; `now` is the unix time that durations are counted to."""
     blocks = [
         problem_lines(report.problems, paint),
-        [*_endpoint(report, now, paint), *_host(report.host)],
+        [*_endpoint(report, now, paint), *_host(report.host), *_mode(report.coexistence, paint)],
         _workers(report.workers, now, paint),
         _spares(report.spares, now, paint),
         _roles(report.roles, paint),
@@ -72,6 +81,24 @@ def _swap(host: HostReport) -> str:
     return f"swap {people.size(host.swap_used_bytes) if host.swap_used_bytes else 'not in use'}{since}"
 
 
+def _mode(mode: CoexistenceReport | None, paint: Paint) -> list[str]:
+    """How models give way here; nothing where they do not."""
+    if mode is None or mode.mode == "off":
+        return []
+    word = paint.good(mode.mode) if mode.mode == "full" else paint.careful(mode.mode)
+    lines = [f"{word}: {'; '.join(mode.reasons)}" if mode.reasons else word]
+    if mode.idle_ttl_s is not None:
+        at_once = f", {mode.sequences} at once" if mode.sequences is not None else ""
+        lines.append(f"models go after {people.duration(mode.idle_ttl_s)} idle{at_once}, none is preloaded")
+    if mode.awake:
+        lines.append(f"keeps this machine awake: {mode.awake}")
+    if mode.awake_problem:
+        lines.append(f"{paint.careful('cannot keep this machine awake:')} {mode.awake_problem}")
+    if mode.gave_way:
+        lines.append(f"{', '.join(mode.gave_way)} went for it")
+    return people.indented("mode", lines)
+
+
 def live_workers(workers: Sequence[WorkerReport]) -> list[WorkerReport]:
     """Those that run, load, or have something to say about why not; a stopped one is only remembered."""
     return [worker for worker in workers if worker.state != "stopped" or worker.problem]
@@ -100,6 +127,7 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
     identity = _identity(worker)
     details = [
         f"  {_state(worker.state, paint)}{grade}, {identity}",
+        *([f"  {paint.careful('cold:')} {worker.cold}"] if worker.cold else []),
         f"  {engine}, pid {worker.pid or people.NOTHING}, {worker.quantization or 'quantization unknown'}, "
         f"context {people.count(worker.context_length)}",
         f"  {_memory(worker)}; {_lifetime(worker, now)}",

@@ -74,7 +74,7 @@ async def _until_healthy(client: DaemonClient) -> None:
 
 def answers_now(status: StatusReport, now: float) -> bool:
     """Whether the default role of a healthy daemon answers without a load that is under way or about to begin."""
-    chat = [worker for worker in status.workers if worker.kind == "chat" and worker.state != "stopped"]
+    chat = [worker for worker in status.workers if worker.kind == "chat" and worker.state not in ("stopped", "parked")]
     own = [worker for worker in chat if worker.model == status.default_model]
     if own:
         return any(worker.state == "ready" for worker in own)

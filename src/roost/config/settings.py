@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from roost.config.coexistence import CoexistenceSettings as CoexistenceSettings
+from roost.config.coexistence import ParkSettings as ParkSettings
 from roost.config.knobs import Knobs as Knobs
 from roost.config.section import Section as Section
 
@@ -306,6 +308,8 @@ class Settings(Section):
     catalog: CatalogSettings = CatalogSettings()
     resume: ResumeSettings = ResumeSettings()
     memory: MemorySettings = MemorySettings()
+    coexistence: CoexistenceSettings = CoexistenceSettings()
+    park: ParkSettings = ParkSettings()
     log: LogSettings = LogSettings()
     drain_s: Annotated[float, Field(ge=0, description="Longest drain at stop, restart and unload.")] = 30.0
     engine: Knobs = Knobs()

@@ -19,6 +19,7 @@ from roost.catalog.catalog import Catalog
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.watch import FileWatch
+from roost.daemon.coexisting import Coexisting
 from roost.daemon.listen import BACKLOG
 from roost.daemon.live_settings import LiveSettings
 from roost.daemon.names import Names, node_name
@@ -33,7 +34,7 @@ from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.protocol import GatewayRunner, runner_options
 from roost.gateway.state import GATEWAY
-from roost.host.this import this_memory
+from roost.host.this import this_memory, this_power
 from roost.host.types import Host
 from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, RegistryState
 from roost.registry.watch import RegistryWatcher
@@ -105,6 +106,14 @@ class Daemon:
             self._engine_for,
             self._takes_a_place,
         )
+        self._coexisting = Coexisting(
+            this_power(),
+            self._memory,
+            host,
+            self.pool,
+            lambda: settings.settings().coexistence,
+            self.residents.come_back,
+        )
         self._started_at = time.time()
         self._swapped_out_at_start = host.memory().swapped_out_bytes
         self._host_budget(announce)
@@ -146,6 +155,7 @@ class Daemon:
                     group.create_task(self._reload_when_told(), name="reload"),
                     group.create_task(self._refresh_catalog(), name="catalog"),
                     group.create_task(self.residents.run(), name="residents"),
+                    group.create_task(self._coexisting.run(), name="coexistence"),
                 ]
                 await self._stopping.wait()
                 log.info("stopping", drain_s=self._settings.settings().drain_s)
@@ -273,6 +283,8 @@ class Daemon:
             version=roost.__version__,
             started_at=self._started_at,
             swapped_out_at_start=self._swapped_out_at_start,
+            coexistence=self._coexisting.report,
+            on_battery=lambda: self._coexisting.on_battery,
         )
 
     def _problems(self, activity: ActivityStore) -> tuple[Problem, ...]:

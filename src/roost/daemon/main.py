@@ -43,7 +43,11 @@ def run(options: UpOptions, announce: Announcer, environ: Mapping[str, str] | No
     for settings that cannot be used)."""
     environment = dict(os.environ if environ is None else environ)
     paths, host = Paths.from_environment(environment), this_host()
-    flags = {"gateway.host": options.host, "gateway.port": options.port}
+    flags = {
+        "gateway.host": options.host,
+        "gateway.port": options.port,
+        "coexistence.profile": options.profile,
+    }
     settings = LiveSettings(paths, environment, flags)
     reached = not is_loopback(settings.settings().gateway.host)
     keys = KeyFile(paths.keys, look_every_s=KEYS_LOOK_S, always=reached)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -58,11 +58,17 @@ class Residents:
         self._pool, self._settings, self._options, self._announce = pool, settings, options, announce
         self._changed = asyncio.Event()
         self._ready_told = False
+        self._come_back = False
         self._why = "the registry's default"
         self.problem: str | None = None
         self.mend: str | None = None
 
     def names_changed(self) -> None:
+        self._changed.set()
+
+    def come_back(self) -> None:
+        """There is room again for those that had to go for whoever works here."""
+        self._come_back = True
         self._changed.set()
 
     def wanted(self) -> tuple[str, ...]:
@@ -80,6 +86,9 @@ class Residents:
             if situation != tried:
                 tried = situation
                 await self._bring_up(situation)
+            if self._come_back:
+                self._come_back = False
+                await self._load(one for one in self.wanted() if one in self._pool.gave_way())
             await self._changed.wait()
 
     def became_ready(self, model_id: str) -> None:
@@ -150,7 +159,10 @@ class Residents:
         """In the order of the settings, one after the other: none of them is to push out one before it."""
         residency = self._settings().residency
         fitting = together(self.wanted(), layout_of(residency), self._takes_a_place, residency.max_resident)
-        for model_id in fitting[1:]:
+        await self._load(fitting[1:])
+
+    async def _load(self, model_ids: Iterable[str]) -> None:
+        for model_id in model_ids:
             try:
                 await self._pool.load(model_id)
             except RoostError as error:

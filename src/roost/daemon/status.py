@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from roost.api import (
+    CoexistenceReport,
     HostReport,
     Problem,
     RequestStatistics,
@@ -55,6 +56,8 @@ class Sources:
     version: str
     started_at: float
     swapped_out_at_start: int | None
+    coexistence: Callable[[], CoexistenceReport | None] = lambda: None
+    on_battery: Callable[[], bool | None] = lambda: None
 
 
 def build_status(sources: Sources) -> StatusReport:
@@ -84,6 +87,7 @@ def build_status(sources: Sources) -> StatusReport:
         roles=roles,
         statistics=_statistics(sources.recent(), views, time.time()),
         default_model=next((role.resolves_to for role in roles if role.role == "default"), None),
+        coexistence=sources.coexistence(),
         spares=tuple(SpareReport(**asdict(spare)) for spare in spares),
     )
 
@@ -116,6 +120,7 @@ def _host(sources: Sources) -> HostReport:
         swap_used_bytes=memory.swap_used_bytes,
         swap_out_delta_bytes=None if start is None or swapped is None else max(0, swapped - start),
         load_average=os.getloadavg()[0],
+        on_battery=sources.on_battery(),
     )
 
 
@@ -149,6 +154,7 @@ def _worker(view: WorkerView, catalog: CatalogView) -> WorkerReport:
         command=view.command,
         place=view.place,
         waits_s=view.waits_s,
+        cold=view.cold,
         memory=view.memory,
         promised_bytes=view.promised_bytes,
         held_by=view.held_by,

@@ -14,7 +14,7 @@ from roost.catalog.spec import ModelFormat, ModelSpec
 from roost.catalog.types import CatalogView
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
-from roost.engines import llama_memory, llama_saved
+from roost.engines import llama_memory, llama_parked, llama_saved
 from roost.engines.environment import worker_environment
 from roost.engines.http import Answer, ask, ask_health, generate_one, served_names, surface_of
 from roost.engines.llama_flags import embedded_config, embedded_problems, native_flags, native_problems
@@ -108,7 +108,7 @@ class LlamaCpp:
     def _plan(
         self, program: Program, shape: LlamaShape, knobs: Knobs, place: WorkerPlace, saved: Path | None
     ) -> LaunchPlan:
-        argv, stdin, shown = _command(program, shape, place.socket_path, knobs.extra_args, saved)
+        argv, stdin, shown = _command(program, shape, place, knobs.extra_args, saved)
         return LaunchPlan(
             argv=argv,
             env={
@@ -190,6 +190,25 @@ class LlamaCpp:
     async def restore_cache(self, worker: WorkerHttp, folder: Path, *, check: bool) -> Restored:
         return await llama_saved.restore_slots(worker, folder, check=check)
 
+    @property
+    def parked_bytes(self) -> int:
+        program = self._program()
+        on_cpu = program is None or program.device == "cpu"
+        return llama_parked.PARKED_BYTES if on_cpu else llama_parked.PARKED_ON_GPU_BYTES
+
+    def can_park(self) -> bool:
+        """A native server has no launcher of ours around it."""
+        return isinstance(self._program(), Embedded)
+
+    async def memory_settings(self, worker: WorkerHttp) -> Mapping[str, Any]:
+        return await llama_parked.memory_settings(worker)
+
+    async def park(self, worker: WorkerHttp, place: WorkerPlace) -> None:
+        await llama_parked.tell(place, "park", wait=True)
+
+    async def wake(self, worker: WorkerHttp, place: WorkerPlace) -> None:
+        await llama_parked.tell(place, "wake", wait=False)
+
     def _program(self) -> Program | None:
         return find_program(self._environ, self._embedded)
 
@@ -218,12 +237,12 @@ class LlamaCpp:
 
 
 def _command(
-    program: Program, shape: LlamaShape, socket: Path, extra_args: tuple[str, ...], saved: Path | None
+    program: Program, shape: LlamaShape, place: WorkerPlace, extra_args: tuple[str, ...], saved: Path | None
 ) -> tuple[tuple[str, ...], bytes | None, tuple[str, ...] | None]:
     """argv, standard input, and what to show people where argv does not tell all."""
     if isinstance(program, Native):
-        return (program.where, *native_flags(shape, socket, extra_args, saved)), None, None
-    config = embedded_config(shape, socket, extra_args, saved)
+        return (program.where, *native_flags(shape, place.socket_path, extra_args, saved)), None, None
+    config = embedded_config(shape, place.socket_path, extra_args, saved, llama_parked.control_path(place))
     argv = (program.where, "-I", str(program.launcher), str(shape.model))
     shown = (*argv, *(f"{name}={value}" for name, value in _flat(config) if value is not None))
     return argv, json.dumps(config).encode(), shown

@@ -71,7 +71,11 @@ OWNED_FLAGS = frozenset(_OWNED.split())
 
 
 def embedded_config(
-    shape: LlamaShape, socket: Path, extra_args: Iterable[str], saved: Path | None = None
+    shape: LlamaShape,
+    socket: Path,
+    extra_args: Iterable[str],
+    saved: Path | None = None,
+    control: Path | None = None,
 ) -> dict[str, Any]:
     """What the launcher reads from standard input: plain attributes, and enumerations by their short names."""
     attributes: dict[str, Any] = {
@@ -109,6 +113,7 @@ def embedded_config(
     }
     return {
         "socket": str(socket),
+        "control": _text(control),
         "alias": shape.alias,
         "attributes": attributes,
         "enumerations": _enumerations(shape),

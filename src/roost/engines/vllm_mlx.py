@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
@@ -22,6 +24,7 @@ from roost.engines.mlx_worker import (
     flag_problems,
     sequences,
 )
+from roost.engines.parks import ParkFailed
 from roost.engines.types import (
     Available,
     CannotKeep,
@@ -47,6 +50,8 @@ ENGINE = EnvironmentEngine(
     impostor="rapid-mlx",
 )
 NAME = ENGINE.name
+#: Private memory of a parked worker at most: 88 to 99 MiB of imports were measured on Linux, without torch.
+PARKED_BYTES = 256 * 2**20
 
 #: Its own wall clock, for a whole reply and between chunks; the gateway ends what makes no progress.
 TIMEOUT_S = 365 * 24 * 3600
@@ -168,8 +173,38 @@ class VllmMlx:
         # It says how many entries it took; none of a full folder means that it refuses its own files.
         return Restored(tokens if entries else 0, reused=entries > 0)
 
+    @property
+    def parked_bytes(self) -> int:
+        return PARKED_BYTES
+
+    def can_park(self) -> bool:
+        return True
+
+    async def memory_settings(self, worker: WorkerHttp) -> Mapping[str, Any]:
+        told = await _tell(worker, "GET", "/roost/sizes")
+        if not isinstance(told, dict):
+            raise ParkFailed("it does not tell its sizes")
+        return told
+
+    async def park(self, worker: WorkerHttp, place: WorkerPlace) -> None:
+        await _tell(worker, "POST", "/roost/park")
+
+    async def wake(self, worker: WorkerHttp, place: WorkerPlace) -> None:
+        await _tell(worker, "POST", "/roost/wake")
+
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         return await mlx_worker.count_prompt_tokens(worker, body)
+
+
+async def _tell(worker: WorkerHttp, method: str, path: str) -> Any:
+    """Raises ParkFailed."""
+    try:
+        answer = await ask(worker, method, path)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise ParkFailed(f"it does not answer to {path}: {error}") from error
+    if answer.status not in (200, 202):
+        raise ParkFailed(f"it answers {answer.status} to {path}: {answer.error_text()}")
+    return answer.json()
 
 
 def cache_refusal(spec: ModelSpec, knobs: Knobs) -> str | None:

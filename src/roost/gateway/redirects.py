@@ -19,6 +19,7 @@ _STAGES = {
     "proving": Stage.COMING,
     "queued": Stage.COMING,
     "draining": Stage.LEAVING,
+    "parking": Stage.LEAVING,
     "stopping": Stage.LEAVING,
 }
 #: In a route's reason.

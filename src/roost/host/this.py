@@ -6,6 +6,7 @@ import sys
 
 from roost.host.control_groups import ControlGroups, delegated_groups
 from roost.host.memory_types import MemorySensor
+from roost.host.power_types import PowerSensor
 from roost.host.types import Host
 
 
@@ -44,4 +45,17 @@ def this_memory() -> MemorySensor:
         from roost.host.linux_memory import LinuxMemory
 
         return LinuxMemory()
+    raise NotImplementedError(f"cannot run on {sys.platform}: roost supports Linux and macOS")
+
+
+def this_power() -> PowerSensor:
+    """Readings of this machine's power and load. Raises NotImplementedError elsewhere than on Linux and macOS."""
+    if sys.platform == "darwin":
+        from roost.host.darwin_power import DarwinPower
+
+        return DarwinPower()
+    if sys.platform.startswith("linux"):
+        from roost.host.linux_power import LinuxPower
+
+        return LinuxPower()
     raise NotImplementedError(f"cannot run on {sys.platform}: roost supports Linux and macOS")

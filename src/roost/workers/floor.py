@@ -17,12 +17,15 @@ from roost.memory import ledger
 from roost.workers import backoff, residency
 from roost.workers.admitting import Admitting
 from roost.workers.answers import answer_wanted, fail_waiting, stays_resident, tell_gone, was_unloaded
-from roost.workers.lifecycle import Effect, Event, State, allows, step
+from roost.workers.claim import FULL
+from roost.workers.lifecycle import STARTABLE, Effect, Event, State, allows, step
 from roost.workers.orders import World, effective_command, find_spec, rules, run_paths, start_order
 from roost.workers.residency import Kind, ModelView, Rules
 from roost.workers.run import WorkerRun
+from roost.workers.sending import send
 from roost.workers.start import StartOrder
-from roost.workers.station import Place, Station
+from roost.workers.station import Station
+from roost.workers.waking import wake
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +47,7 @@ class Floor(Admitting):
         self._ruled: tuple[Settings, Rules] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
+        self._claim = FULL
 
     def now(self) -> float:
         """The clock of asyncio's timers. Asked several times a request."""
@@ -54,7 +58,9 @@ class Floor(Admitting):
         if station is None:
             spec = find_spec(self._world, model_id)
             kind = Kind.AUXILIARY if self._world.is_auxiliary(spec) else Kind.CHAT
-            station = self._stations[model_id] = Station(model_id, kind)
+            pinned = model_id in self._world.settings().residency.pinned
+            claim = self._claim.of_one(pinned=pinned)
+            station = self._stations[model_id] = Station(model_id, kind, claim=claim)
         return station
 
     # The plan, and doing it.
@@ -87,8 +93,10 @@ class Floor(Admitting):
         """Does what the plan says; whether it changed a state, so that the plan must be asked again."""
         drain = plan.drain if not plan.drain or self._appraised(plan.drain) else ()
         for model_id in drain:
-            self._stations[model_id].left_at = self.now()
-            self._post(self._stations[model_id], Event.DRAIN)
+            station = self._stations[model_id]
+            if station.state is State.READY:
+                station.left_at, station.gave_way = self.now(), station.gives_way(self.now())
+            self._post(station, Event.DRAIN)
         for model_id in plan.start:
             self._post(self._stations[model_id], Event.START)
         for model_id, free in plan.dispatch.items():
@@ -118,7 +126,7 @@ class Floor(Admitting):
             await self._gate.appraise(order, effective, leaving | movable | self._spares.names())
         except InsufficientMemory as error:
             refused = True
-            if station.state is State.STOPPED:
+            if station.state in STARTABLE:
                 self._refused(station, error)
         except RoostError as error:
             log.info("cannot be appraised", model=station.model_id, reason=error.message)
@@ -138,27 +146,16 @@ class Floor(Admitting):
         self._send(station, min(len(station.waiting), station.concurrency - len(station.running)))
 
     def _send(self, station: Station, most: int) -> None:
-        for _ in range(most):
-            place = station.next_in_line(self.now(), self._rules().max_overtaken_s)
-            if not station.fits(place):
-                break  # the first in line is not overtaken, or a long prompt would wait for ever
-            station.waiting.remove(place)
-            self._grant(station, place)
-
-    def _grant(self, station: Station, place: Place) -> None:
-        assert station.run is not None and station.run.ready is not None
-        place.run, place.sent_at, place.last_beat = station.run, self.now(), None
-        station.running.add(place)
-        station.last_active = place.sent_at
-        if not place.granted.done():
-            place.granted.set_result(station.run.ready)
+        send(station, most, self.now(), self._rules().max_overtaken_s)
 
     def _finish_drains(self) -> None:
         now = self.now()
+        # While memory is short nobody stays, however little it keeps.
+        parks = self._rules().max_parked > 0 and self._gate.closed is None
         for station in self._stations.values():
             if station.state is State.DRAINING:
                 if not station.running:
-                    self._post(station, Event.DRAINED)
+                    self._post(station, Event.PARK if parks and station.may_park else Event.DRAINED)
                 elif station.drain_deadline is not None and now >= station.drain_deadline:
                     self._post(station, Event.DRAIN_TIMEOUT)
 
@@ -181,6 +178,11 @@ class Floor(Admitting):
         match effect:
             case Effect.SPAWN:
                 self._spawn(station)
+            case Effect.PARK if station.run:
+                station.run.nap.park()
+            case Effect.WAKE if station.run:
+                waking = wake(station, station.run, self._gate, self._spares, self._refused, self._post_if_current)
+                self._begin(waking, f"wake {station.model_id}")
             case Effect.PROVE if station.run:
                 station.run.begin_proof()
             case Effect.ADMIT:
@@ -201,6 +203,7 @@ class Floor(Admitting):
         station.ready_since = station.last_active = self.now()
         station.failures.clear()
         station.last_failure = station.retry_at = None
+        station.gave_way = False
         answer_wanted(station, None)
         self._world.on_ready(station.model_id)
         # An engine that was installed anew since then must not be met half old, half new.
@@ -246,6 +249,7 @@ class Floor(Admitting):
                 lambda event: self._post_if_current(station, number, event),
                 lambda: [place.running_view() for place in station.running if not place.entry.open_ended],
                 lambda: self._spares.take(order),
+                lambda most_bytes: self._gate.parked(start, most_bytes),
             )
             if station.coming:  # else it was unloaded before it began
                 self._gate.started(start, lambda: run.pid, run.holding.hold_to)

@@ -55,6 +55,8 @@ log = structlog.get_logger(__name__)
 _ACCOUNTS_KEPT = 64
 #: How often memory that should come back is looked at.
 RELEASE_LOOK_S = 0.1
+#: How long a parked worker's memory may take to be seen to be gone.
+PARK_SEEN_S = 3.0
 
 
 @dataclass
@@ -187,6 +189,29 @@ class Gate:
             self.book = self.book.post(start, ledger.Event.ENDED)
             await self._released(start)
         self._unsized.discard(start)
+
+    async def parked(self, start: str, most_bytes: int) -> str | None:
+        """Its engine says that it has given its memory back: gives the promise back once that is seen, with at most
+        `most_bytes` left. Why not, otherwise; then it still holds its promise."""
+        deadline = asyncio.get_running_loop().time() + PARK_SEEN_S
+        while (left := await asyncio.to_thread(self._private_now, start)) > most_bytes:
+            if asyncio.get_running_loop().time() >= deadline:
+                return f"it still has {left >> 20:,} MiB for itself, {most_bytes >> 20:,} at most are a parked one's"
+            await asyncio.sleep(RELEASE_LOOK_S)
+        if start not in self.book.entries:
+            return "it ended"
+        self._pids.pop(start, None)
+        self._learn(start, clean=True)
+        self.book = self.book.post(start, ledger.Event.ENDED)
+        await self._released(start)
+        self._unsized.discard(start)
+        return "memory of a GPU did not come back" if start in self.book.entries else None
+
+    def _private_now(self, start: str) -> int:
+        """Blocking. Bytes that its processes have for themselves, in memory or swapped out."""
+        pid = self._pids[start]() if start in self._pids else None
+        found = [self.sensor.process(one) for one in self.host.tree(pid)] if pid is not None else []
+        return sum(process.private_bytes + process.swapped_bytes for process in found if process)
 
     async def sample(self) -> None:
         """Looks at every running start. The kernel keeps their peaks, so that looking rarely is enough. Raises

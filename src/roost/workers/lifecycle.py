@@ -20,6 +20,10 @@ class State(StrEnum):
     READY = "ready"
     #: Asked to go: finishes what runs, takes nothing new.
     DRAINING = "draining"
+    #: Told to give its memory back and stay.
+    PARKING = "parking"
+    #: Seen to have given it back; its process waits for the next request.
+    PARKED = "parked"
     #: Told to end, or killed; its memory is not free yet.
     STOPPING = "stopping"
     #: Failed twice in a row: no start until a time.
@@ -40,6 +44,11 @@ class Event(StrEnum):
     DRAIN = "drain"
     DRAINED = "drained"
     DRAIN_TIMEOUT = "drain timeout"
+    #: Nothing runs any more, and it can stay without its memory.
+    PARK = "park"
+    #: Its memory is back; or it was to take memory again and there was none.
+    PARKED = "parked"
+    PARK_FAILED = "park failed"
     #: The process is gone; a new start is allowed at once.
     EXITED = "exited"
     #: Gone in or after a failed load, not for the first time in a row.
@@ -53,6 +62,8 @@ class Event(StrEnum):
 class Effect(StrEnum):
     NOTHING = "nothing"
     SPAWN = "spawn"
+    PARK = "give memory back"
+    WAKE = "take memory again"
     PROVE = "prove"
     ADMIT = "admit requests"
     TERMINATE = "terminate"
@@ -88,6 +99,15 @@ TABLE: dict[tuple[State, Event], tuple[State, Effect]] = {
     (S.DRAINING, E.WEDGED): (S.STOPPING, F.KILL),
     (S.DRAINING, E.UNUSABLE): (S.STOPPING, F.KILL),
     (S.DRAINING, E.EXITED): (S.STOPPED, F.NOTHING),
+    (S.DRAINING, E.PARK): (S.PARKING, F.PARK),
+    (S.PARKING, E.DRAIN): (S.STOPPING, F.TERMINATE),
+    (S.PARKING, E.PARKED): (S.PARKED, F.NOTHING),
+    (S.PARKING, E.PARK_FAILED): (S.STOPPING, F.TERMINATE),
+    (S.PARKING, E.EXITED): (S.STOPPED, F.NOTHING),
+    (S.PARKED, E.START): (S.LOADING, F.WAKE),
+    (S.PARKED, E.DRAIN): (S.STOPPING, F.TERMINATE),
+    (S.PARKED, E.EXITED): (S.STOPPED, F.NOTHING),
+    (S.LOADING, E.PARKED): (S.PARKED, F.NOTHING),
     (S.STOPPING, E.DRAIN): (S.STOPPING, F.NOTHING),
     (S.STOPPING, E.EXITED): (S.STOPPED, F.NOTHING),
     (S.STOPPING, E.EXITED_AGAIN): (S.BACKOFF, F.NOTHING),
@@ -98,9 +118,11 @@ TABLE: dict[tuple[State, Event], tuple[State, Effect]] = {
 }
 
 #: States in which a process may hold memory.
-OCCUPYING = frozenset({S.LOADING, S.PROVING, S.READY, S.DRAINING, S.STOPPING})
+OCCUPYING = frozenset({S.LOADING, S.PROVING, S.READY, S.DRAINING, S.PARKING, S.STOPPING})
 #: States that end by themselves, soon, in another.
 MOVING = OCCUPYING - {S.READY}
+#: States of a model that holds no memory and may be started, with or without a process.
+STARTABLE = frozenset({S.STOPPED, S.PARKED})
 #: States that end in READY when nothing goes wrong.
 COMING = frozenset({S.LOADING, S.PROVING})
 

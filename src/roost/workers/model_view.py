@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from roost.config.layout import Layout, Unlimited
 from roost.config.settings import RotationPolicy
-from roost.workers.lifecycle import State
+from roost.workers.lifecycle import STARTABLE, State
 
 
 class Kind(StrEnum):
@@ -53,7 +53,7 @@ class ModelView:
 
     @property
     def wants_start(self) -> bool:
-        return self.state is State.STOPPED and bool(self.waiting or self.wanted_since is not None)
+        return self.state in STARTABLE and bool(self.waiting or self.wanted_since is not None)
 
     @property
     def counted(self) -> bool:
@@ -76,6 +76,9 @@ class Rules:
     max_overtaken_s: float = 120.0
     max_resident: int = 1
     layout: Layout = field(default_factory=Unlimited)
+    #: Processes without memory that are kept, and for how long each.
+    max_parked: int = 0
+    parked_s: float = 0.0
 
     def placed(self, view: ModelView) -> bool:
         """Whether it needs a place at all: auxiliary workers do only where the layout names them."""

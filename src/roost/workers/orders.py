@@ -144,4 +144,6 @@ def rules(settings: Settings) -> Rules:
         max_overtaken_s=settings.queue.max_overtaken_s,
         max_resident=settings.residency.max_resident,
         layout=layout_of(settings.residency),
+        max_parked=settings.park.max_parked if settings.park.enabled else 0,
+        parked_s=settings.park.stop_after_s,
     )

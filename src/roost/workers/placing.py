@@ -16,7 +16,7 @@ from roost.workers.lifecycle import OCCUPYING, State
 from roost.workers.model_view import ModelView, Rules
 
 #: States in which a model goes by itself.
-LEAVING = frozenset({State.DRAINING, State.STOPPING})
+LEAVING = frozenset({State.DRAINING, State.PARKING, State.STOPPING})
 #: Of a model that may not be closed for that candidate at all.
 NEVER = math.inf
 #: Candidates that wait for their turn and are reckoned with; whoever is behind them waits for theirs.

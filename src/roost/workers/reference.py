@@ -16,6 +16,8 @@ MEANINGS: dict[State, str] = {
     State.PROVING: "the engine says it can generate; roost checks whose weights it serves",
     State.READY: "proven; the only state in which requests are sent",
     State.DRAINING: "asked to go: what runs ends, nothing new is sent",
+    State.PARKING: "told to give its memory back; its process stays",
+    State.PARKED: "its memory is back, its process waits: the next request wakes it, as a load that takes less time",
     State.STOPPING: "told to end or killed; its memory is not free yet",
     State.BACKOFF: "failed twice in a row: requests get the reason and Retry-After, nothing is started",
     State.FAILED: "failed too often: `roost restart ID` starts it again",

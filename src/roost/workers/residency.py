@@ -34,12 +34,13 @@ def plan(models: Iterable[ModelView], rules: Rules, now: float) -> Plan:
     """The next actions. Times are monotonic seconds."""
     views = tuple(models)
     expired, wakes = _expired(views, now)
+    over, over_wakes = _parked_too_long(views, rules, now)
     beside = [view.model_id for view in views if view.wants_start and not rules.placed(view)]
     candidates = in_line(views, rules, now)
     placing = Placing.among((view for view in views if rules.placed(view)), expired, rules, now)
     placing.give(candidates)
-    drained = (*expired, *placing.evicted)
-    wakes += [*placing.wakes, *_turns(candidates, rules, now)]
+    drained = (*expired, *over, *placing.evicted)
+    wakes += [*over_wakes, *placing.wakes, *_turns(candidates, rules, now)]
     return Plan(
         start=(*beside, *placing.started),
         drain=drained,
@@ -98,6 +99,15 @@ def _expired(views: tuple[ModelView, ...], now: float) -> tuple[list[str], list[
             else:
                 wakes.append(due)
     return expired, wakes
+
+
+def _parked_too_long(views: tuple[ModelView, ...], rules: Rules, now: float) -> tuple[list[str], list[float]]:
+    """Parked processes that nobody asked for in time, or that are one too many: the longest parked first."""
+    parked = [view for view in views if view.state is State.PARKED and not view.wants_start]
+    parked.sort(key=lambda view: view.left_at or 0.0, reverse=True)
+    due = {view.model_id: (view.left_at or 0.0) + rules.parked_s for view in parked}
+    over = [v.model_id for number, v in enumerate(parked) if number >= rules.max_parked or due[v.model_id] <= now]
+    return over, [time for model_id, time in due.items() if model_id not in over]
 
 
 @dataclass(frozen=True)

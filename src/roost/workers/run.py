@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -15,28 +16,28 @@ from roost.engines.types import (
     Available,
     Healthy,
     LaunchPlan,
-    Loading,
-    Unhealthy,
     Unreachable,
     WorkerHttp,
     WorkerPlace,
 )
-from roost.errors import ModelLoadingTimeout, NodeUnreachable, RoostError, WorkerFailed
+from roost.errors import ModelLoadingTimeout, NodeUnreachable, RoostError
 from roost.host.types import Host, Usage
 from roost.workers.beside import Beside
 from roost.workers.ends import as_unavailable, exit_text, load_failure, load_timeout, stop_gently, unreachable
 from roost.workers.holding import Holding
 from roost.workers.lifecycle import Event
 from roost.workers.logs import WorkerLog
+from roost.workers.nap import Nap, SeenParked, nobody_looks
 from roost.workers.places import make_place, remove_place
 from roost.workers.process import StartFailed, WorkerProcess
-from roost.workers.proof import Handover, Mismatch, Proof, prove
+from roost.workers.proof import Proof
+from roost.workers.reaching import proven, until_healthy
 from roost.workers.saved_cache import SavedCache
 from roost.workers.spare import Spare, worker_process
 from roost.workers.start import RunPaths, StartOrder, check_files, ready_worker
 from roost.workers.types import ReadyWorker
-from roost.workers.vitals import Patient, is_dead, moved
-from roost.workers.wedge import RunningView, load_stalled
+from roost.workers.vitals import Patient, is_dead
+from roost.workers.wedge import RunningView
 
 #: Readiness is noticed within this time; one question costs about half a millisecond.
 HEALTH_PERIOD_S = 0.015
@@ -64,6 +65,7 @@ class WorkerRun:
         post: Post,
         running: Callable[[], Iterable[RunningView]],
         take_spare: Callable[[], Spare | None] = lambda: None,
+        seen_parked: SeenParked = nobody_looks,
     ) -> None:
         self.order = order
         self.ready: ReadyWorker | None = None
@@ -91,6 +93,7 @@ class WorkerRun:
         self._beside: Beside | None = None
         self._may_prove = asyncio.Event()
         self._stop = asyncio.Event()
+        self.nap = Nap(order, post, self._stop, seen_parked)
         self._stop_now = asyncio.Event()
         self._asked_to_stop = False
         #: Why it is being killed without anybody's wish: silent and doing nothing, or memory; "": it is not.
@@ -112,6 +115,14 @@ class WorkerRun:
         self._asked_to_stop = True
         self._stop_now.set()
         self._stop.set()
+
+    def can_park(self) -> bool:
+        return self._process is not None and self.nap.possible
+
+    def wake(self) -> None:
+        """Its memory is promised: load again. It is a load from here on, with all that may go wrong in one."""
+        self.ready = None
+        self.nap.wake()
 
     @property
     def pid(self) -> int | None:
@@ -201,6 +212,7 @@ class WorkerRun:
             helpers = [
                 group.create_task(self._bring_up(http, cache)),
                 group.create_task(self._stop_when_told(process, cache)),
+                group.create_task(self.nap.run(http, place, cache, partial(self._reach_ready, http, cache))),
             ]
             await process.gone.wait()
             for task in helpers:
@@ -223,7 +235,7 @@ class WorkerRun:
 
     async def _stop_when_told(self, process: WorkerProcess, cache: SavedCache) -> None:
         await self._stop.wait()
-        if self.ready is not None:
+        if self.ready is not None and not self.nap.parked:
             await cache.save(self._stop_now)
         if self.plan:
             await stop_gently(process, self.plan, self.log.feed, self._stop_now)
@@ -232,75 +244,62 @@ class WorkerRun:
     # From started to ready.
 
     async def _bring_up(self, http: WorkerHttp, cache: SavedCache | None = None) -> None:
+        if await self._reach_ready(http, cache):
+            await self._watch_ready(http)
+
+    async def _reach_ready(
+        self, http: WorkerHttp, cache: SavedCache | None, first: Callable[[], Awaitable[None]] | None = None
+    ) -> bool:
+        """Of a new process, and of a parked one that was told to load again."""
         refused = Event.UNUSABLE
         try:
+            if first:
+                await first()
             healthy = await self._until_healthy(http)
             self._post(Event.HEALTHY)
             refused = Event.UNPROVEN
             await self._may_prove.wait()
-            self.proof = await self._prove()
+            self._may_prove.clear()
+            assert self.plan is not None
+            self.proof = await proven(self._host, self.plan, self.order.spec, self._process)
+            await self.nap.check(http)
             if self.order.warm:
-                await self._warm(http)
+                await self._warm()
             if cache:
                 await cache.restore()
         except RoostError as error:
             self.failure = as_unavailable(self.order.spec.id, error)
             self._post(Event.LOAD_STALLED if isinstance(error, ModelLoadingTimeout) else refused)
-            return
+            return False
         self._become_ready(http, healthy)
         self._post(Event.VERIFIED)
-        await self._watch_ready(http)
+        return True
 
     async def _until_healthy(self, http: WorkerHttp) -> Healthy:
-        life = asyncio.get_running_loop().time()
-        changed_at, last, sampled_at = life, (Usage(0.0, 0), 0), 0.0
-        while True:
-            match await self.order.engine.health(http):
-                case Healthy() as healthy:
-                    return healthy
-                case Unhealthy(reason):
-                    raise WorkerFailed(f"cannot load {self.order.spec.id}: {self.order.engine.name} says: {reason}")
-                case Unreachable(reason):
-                    raise unreachable(self.order.spec.id, self.plan, reason)
-                case Loading(fraction, _):
-                    self.fraction = fraction
-            now = asyncio.get_running_loop().time()
-            if now - sampled_at >= LIFE_PERIOD_S:
-                sampled_at = now
-                seen = (await asyncio.to_thread(self._measure), self.log.activity)
-                if moved(last, seen):
-                    changed_at, last = now, seen
-                elif load_stalled(now - changed_at, self.order.knobs.load_deadline_s):
-                    raise load_timeout(self.order, now - changed_at)
-            await asyncio.sleep(HEALTH_PERIOD_S if self._process else FAR_HEALTH_PERIOD_S)
+        def loading(fraction: float | None) -> None:
+            self.fraction = fraction
+
+        period_s = HEALTH_PERIOD_S if self._process else FAR_HEALTH_PERIOD_S
+        return await until_healthy(
+            self.order, http, self.plan, lambda: (self._measure(), self.log.activity), loading, period_s
+        )
 
     def _measure(self) -> Usage:
         if self._process and self._beside:
             self.usage = self._host.usage((*self._process.tree(), *self._beside.processes()))
         return self.usage
 
-    async def _prove(self) -> Proof:
-        assert self.plan is not None
-        if self._process:
-            await self._process.identified.wait()
-        told = self._process.told if self._process else None
-        handed = Handover(self._process.identity, told) if self._process and told else None
-        match await asyncio.to_thread(prove, self._host, self.plan, self.order.spec, self._process, handed):
-            case Proof() as proof:
-                return proof
-            case Mismatch(reason):
-                raise WorkerFailed(
-                    f"cannot serve {self.order.spec.id}: its worker did not prove its weights: {reason}",
-                    should_retry=False,
-                )
-
-    async def _warm(self, http: WorkerHttp) -> None:
-        assert self.plan is not None
+    async def _warm(self) -> None:
         try:
             async with asyncio.timeout(self.order.knobs.load_deadline_s):
-                await self.order.engine.generate_token(http, self.plan.served_name, self.plan.traits.surfaces)
+                await self.make_token()
         except TimeoutError:
             raise load_timeout(self.order, self.order.knobs.load_deadline_s) from None
+
+    async def make_token(self) -> None:
+        """Of a worker that is ready: proof that it can. Raises RoostError; the caller sets the deadline."""
+        if self._http and self.plan:
+            await self.order.engine.generate_token(self._http, self.plan.served_name, self.plan.traits.surfaces)
 
     def _become_ready(self, http: WorkerHttp, healthy: Healthy) -> None:
         assert self.plan is not None

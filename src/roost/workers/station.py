@@ -9,11 +9,13 @@ from itertools import count
 
 from roost.errors import RoostError
 from roost.workers.allowed import Admission
+from roost.workers.claim import FULL, Claim
 from roost.workers.envelope import envelope_tokens
 from roost.workers.lifecycle import COMING, State
 from roost.workers.residency import Kind, ModelView
 from roost.workers.run import WorkerRun
 from roost.workers.types import Entry, ReadyWorker
+from roost.workers.warmth import Warmth
 from roost.workers.wedge import RunningView
 
 _arrivals = count(1)
@@ -78,6 +80,13 @@ class Station:
     #: When it was last found to fit once others have gone, and whether that is being asked now.
     appraised_at: float | None = None
     appraising: bool = False
+    #: What it may claim of a machine that somebody works at.
+    claim: Claim = FULL
+    warmth: Warmth = field(default_factory=Warmth)
+    #: Why the next request would wait for its memory; None: it would not.
+    cold: str | None = None
+    #: It went for that alone: its own settings would have let it stay.
+    gave_way: bool = False
 
     @property
     def start_id(self) -> str:
@@ -86,7 +95,29 @@ class Station:
 
     @property
     def concurrency(self) -> int:
-        return self.run.plan.concurrency if self.run and self.run.plan else 1
+        return self.claim.most(self.run.plan.concurrency) if self.run and self.run.plan else 1
+
+    @property
+    def own_ttl_s(self) -> float:
+        """Idle time after which it goes, as its settings say; 0: it stays."""
+        return self.run.order.knobs.idle_ttl_s if self.run else 0.0
+
+    @property
+    def idle_ttl_s(self) -> float:
+        """The same as things are now. A server elsewhere takes nothing of this machine."""
+        return self.claim.ttl_s(self.own_ttl_s) if self.run and self.run.supervised else self.own_ttl_s
+
+    def gives_way(self, now: float) -> bool:
+        """Whether its time is over by the claim alone."""
+        idle_s = now - self.last_active
+        own = self.own_ttl_s
+        return not self.running and idle_s >= self.idle_ttl_s > 0 and (own == 0 or idle_s < own)
+
+    @property
+    def may_park(self) -> bool:
+        """Whether its process may stay without its memory: its engine can, and nobody waits for its end."""
+        wanted_gone = self.unloading or self.restart or self.drain_deadline is not None or self.gone_waiters
+        return not wanted_gone and self.run is not None and self.run.can_park()
 
     def next_in_line(self, now: float, max_overtaken_s: float) -> Place:
         """The most urgent of those that wait, unless an older one was overtaken for too long."""
@@ -118,7 +149,7 @@ class Station:
             left_at=self.left_at,
             last_active=self.last_active,
             pinned=pinned,
-            idle_ttl_s=self.run.order.knobs.idle_ttl_s if self.run else 0.0,
+            idle_ttl_s=self.idle_ttl_s,
             wanted_since=self.wanted_since,
         )
 
@@ -139,7 +170,7 @@ class Station:
         Asked at the end of each request, where running the whole plan would cost more than the request's own path."""
         if self.state is not State.READY:
             return True
-        return not self.running and self.run is not None and self.run.order.knobs.idle_ttl_s > 0
+        return not self.running and self.run is not None and self.idle_ttl_s > 0
 
     @property
     def coming(self) -> bool:

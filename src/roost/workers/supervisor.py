@@ -21,8 +21,7 @@ from roost.workers.answers import (
     queue_full,
     was_unloaded,
 )
-from roost.workers.guard import Guarded
-from roost.workers.lifecycle import OCCUPYING, Event, State, allows
+from roost.workers.lifecycle import OCCUPYING, STARTABLE, Event, State, allows
 from roost.workers.logs_path import worker_log_name
 from roost.workers.orders import World, effective_command, start_order
 from roost.workers.residency import Kind
@@ -31,6 +30,7 @@ from roost.workers.tickets import RequestTicket
 from roost.workers.types import Entry, Phase, Progress, WaitingSpare, WorkerView
 from roost.workers.views import worker_view
 from roost.workers.wedge import talk_deadline_s
+from roost.workers.yielding import Yielding
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ LOSS_SETTLES_S = 2.0
 CLOSE_GRACE_S = 4.0
 
 
-class Supervisor(Guarded):
+class Supervisor(Yielding):
     """See `workers.types.Pool`. `run` must be running while anything is asked of it."""
 
     def __init__(self, world: World) -> None:
@@ -151,7 +151,7 @@ class Supervisor(Guarded):
         if station.coming:
             return Progress(Phase.LOADING, position, station.run.fraction if station.run else None)
         others_leave = any(s.state in (State.DRAINING, State.STOPPING) for s in self._stations.values())
-        if position is not None and station.state is State.STOPPED:
+        if position is not None and station.state in STARTABLE:
             position += self._requests_before(station)
         phase = Phase.STOPPING_OTHER if others_leave else Phase.QUEUED
         return Progress(phase, position, resident=station.state is State.READY)
@@ -200,6 +200,7 @@ class Supervisor(Guarded):
         if station is None:
             return
         answer_wanted(station, ModelNotResident(f"{model_id} was unloaded while it loaded"))
+        station.gave_way = False
         if station.state is State.STOPPED:
             # Whoever is still in line would only load it again.
             fail_waiting(station, was_unloaded(model_id))
@@ -229,6 +230,8 @@ class Supervisor(Guarded):
                     log.info("may be started with changed settings", model=station.model_id)
                     station.failures.clear()
                     self._post(station, Event.RESET)
+            elif station.state is State.PARKED and await self._changed(station):
+                self._post(station, Event.DRAIN)
             elif station.state is State.READY and await self._changed(station):
                 log.info("restarting with changed settings", model=station.model_id)
                 station.restart = True

@@ -176,6 +176,8 @@ class WorkerView:
     place: int | None = None
     #: How long the oldest of the queued requests has waited; None: there is none.
     waits_s: float | None = None
+    #: Why its next request would wait for its memory, for people; None: it would not.
+    cold: str | None = None
     #: What memory it was promised, for people; None: it was not started.
     memory: str | None = None
     #: The same in bytes; None: nobody knows its size.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from roost.config.paths import Paths
 from roost.config.settings import Knobs
-from roost.engines.types import Available, Healthy
+from roost.engines.http import worker_http
+from roost.engines.types import Available, Healthy, WorkerHttp, WorkerPlace
 from roost.engines.vllm_mlx import VllmMlx
+from roost.host.this import this_memory
 from roost.testing.wait import until_sync
 from tests.integration.engines.mlx_process import (
     MlxProcess,
@@ -140,3 +144,43 @@ def test_a_load_that_fails_exits_with_its_reason_in_the_last_line(
     with mlx_process(engine, folder_spec(broken), Knobs()) as failing:
         assert failing.process.wait(timeout=60) == 1
         assert failing.log.splitlines()[-1].startswith("cannot load ")
+
+
+def test_a_parked_worker_gives_its_memory_back_and_wakes_with_the_same_sizes(
+    engine: VllmMlx, mlx_model_folder: Path
+) -> None:
+    """Its own way of loading late would forget the share of GPU memory."""
+    body = {"messages": QUESTION, "max_tokens": 4, "temperature": 0}
+    knobs = Knobs(prefill_batch=32, gpu_memory_share=0.5)
+    with mlx_process(engine, folder_spec(mlx_model_folder, CONTEXT), knobs) as worker:
+        until_healthy(engine, worker)
+        _, before = worker.post("/v1/chat/completions", body)
+        sizes, held = told(engine.memory_settings, worker), private_bytes(worker)
+        assert sizes["share"] == 0.5
+        for _ in range(2):
+            told(lambda http: engine.park(http, NOWHERE), worker)
+            assert private_bytes(worker) < engine.parked_bytes < held / 2
+            told(lambda http: engine.wake(http, NOWHERE), worker)
+            until_healthy(engine, worker)
+            assert told(engine.memory_settings, worker) == sizes
+        _, after = worker.post("/v1/chat/completions", body)
+        assert after["choices"] == before["choices"]
+
+
+NOWHERE = WorkerPlace(Path("/nowhere"), Path("/nowhere"), 0, "")
+
+
+def private_bytes(worker: MlxProcess) -> int:
+    reading = this_memory().process(worker.process.pid)
+    return reading.private_bytes if reading else 0
+
+
+def told(question: Callable[[WorkerHttp], Awaitable[Any]], worker: MlxProcess) -> Any:
+    async def ask() -> Any:
+        http = worker_http(worker.plan.endpoint)
+        try:
+            return await question(http)
+        finally:
+            await http.session.close()
+
+    return asyncio.run(ask())

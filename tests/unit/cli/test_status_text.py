@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.api import Problem, StatusReport
+from roost.api import CoexistenceReport, Problem, StatusReport
 from roost.cli.output import Paint
 from roost.cli.status_text import status_lines
 from tests.unit.cli.reports import NOW, role, spare, status, worker
@@ -118,3 +118,22 @@ def test_colour_changes_no_word() -> None:
     coloured = "\n".join(status_lines(status(), NOW, Paint(enabled=True)))
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == text_of(status())
+
+
+def test_status_tells_how_models_give_way_and_why() -> None:
+    mode = CoexistenceReport(
+        profile="workstation",
+        mode="modest",
+        reasons=("on battery (62 %)",),
+        idle_ttl_s=300,
+        sequences=2,
+        gave_way=("smol",),
+    )
+    text = text_of(status(coexistence=mode))
+    assert "modest: on battery (62 %)" in text
+    assert "models go after 5 min idle, 2 at once, none is preloaded" in text and "smol went for it" in text
+
+
+def test_a_server_has_no_mode() -> None:
+    off = status(coexistence=CoexistenceReport(profile="server", mode="off"))
+    assert not any(line.startswith("mode") for line in status_lines(off, NOW, PLAIN))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
-from roost.workers.lifecycle import OCCUPYING, State
+from roost.workers.lifecycle import OCCUPYING, STARTABLE, State
 from roost.workers.residency import Kind, ModelView, Rules, plan
 from roost.workers.types import BATCH_RANK
 
@@ -52,6 +52,8 @@ class Simulated:
     concurrency: int = 2
     priority: int = 0
     pinned: bool = False
+    #: Its process stays without its memory when it goes.
+    parks: bool = False
     kind: Kind = Kind.CHAT
     state: State = State.STOPPED
     waiting: list[Asked] = field(default_factory=list)
@@ -150,7 +152,8 @@ class House:
         model.state, model.ready_since, model.last_active, model.wanted_since = State.READY, self.now, self.now, None
 
     def _stopped(self, model: Simulated) -> None:
-        model.state, model.ready_since = State.STOPPED, None
+        parked = model.parks and self.rules.max_parked > 0
+        model.state, model.ready_since = State.PARKED if parked else State.STOPPED, None
 
     def _done(self, model: Simulated, asked: Asked) -> None:
         model.running.remove(asked)
@@ -175,6 +178,8 @@ class House:
                 break
         else:
             raise AssertionError("the plan never settles")
+        parked = sum(model.state is State.PARKED and not model.view().wants_start for model in self.models.values())
+        assert parked <= self.rules.max_parked
         if decided.wake_at is not None:
             assert decided.wake_at > self.now
             self._at(decided.wake_at, lambda: None)
@@ -182,10 +187,14 @@ class House:
     def _finish_drains(self) -> None:
         for model in self.models.values():
             if model.state is State.DRAINING and not model.running:
-                model.state = State.STOPPING
+                model.state = State.PARKING if model.parks else State.STOPPING
                 self._at(self.now + model.stop_s, lambda model=model: self._stopped(model))
 
     def _drain(self, model: Simulated) -> None:
+        if model.state is State.PARKED:
+            assert not model.waiting and model.wanted_since is None, "a request waits for it"
+            model.state = State.STOPPED
+            return
         assert model.state is State.READY and model.ready_since is not None
         assert not model.pinned, "a pinned model was evicted"
         assert self.now >= model.ready_since + self.rules.min_residency_s, "it had hardly come"
@@ -194,7 +203,7 @@ class House:
         model.state, model.left_at = State.DRAINING, self.now
 
     def _start(self, model: Simulated) -> None:
-        assert model.state is State.STOPPED
+        assert model.state in STARTABLE
         assert model.waiting or model.wanted_since is not None, "nobody waits for it"
         there = self.there
         fits = self.counted((*there, model.name)) <= self.rules.max_resident

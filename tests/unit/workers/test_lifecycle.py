@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from roost.workers.lifecycle import OCCUPYING, TABLE, Effect, Event, NoTransition, State, allows, step
+from roost.workers.lifecycle import OCCUPYING, STARTABLE, TABLE, Effect, Event, NoTransition, State, allows, step
 from roost.workers.reference import mermaid, page
 from tests.helpers import ROOT
 
@@ -51,7 +51,7 @@ def test_every_state_is_reached() -> None:
 
 
 def test_every_state_with_a_process_survives_its_exit_and_a_wish_to_drain() -> None:
-    for state in OCCUPYING:
+    for state in OCCUPYING | {State.PARKED}:
         assert allows(state, Event.EXITED)
         assert allows(state, Event.DRAIN)
 
@@ -59,6 +59,18 @@ def test_every_state_with_a_process_survives_its_exit_and_a_wish_to_drain() -> N
 def test_a_process_is_spawned_from_stopped_alone() -> None:
     spawns = {state for (state, _), (_, effect) in TABLE.items() if effect is Effect.SPAWN}
     assert spawns == {State.STOPPED}
+
+
+def test_a_parked_worker_serves_again_only_as_a_load_does() -> None:
+    ways = {(event, target) for (state, event), (target, _) in TABLE.items() if state is State.PARKED}
+    assert ways == {
+        (Event.START, State.LOADING),
+        (Event.DRAIN, State.STOPPING),
+        (Event.EXITED, State.STOPPED),
+    }
+    wakes = {(state, event) for (state, event), (_, effect) in TABLE.items() if effect is Effect.WAKE}
+    assert wakes == {(State.PARKED, Event.START)}
+    assert not OCCUPYING & STARTABLE, "what holds memory is not started beside itself"
 
 
 def test_a_worker_is_ended_whenever_it_stops() -> None:

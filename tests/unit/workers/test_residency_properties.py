@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from roost.config.layout import Combined, Grouped, Layout, Unlimited
 from roost.config.settings import GroupSettings, MatrixSettings, RotationPolicy
+from roost.workers.lifecycle import State
 from roost.workers.residency import Kind, Rules
 from tests.unit.workers.house import Asked, House, Simulated
 
@@ -134,6 +135,8 @@ def houses(draw: st.DrawFn, *, pins: bool = False, policy: RotationPolicy = Rota
         max_wait_s=MAX_WAIT_S,
         max_overtaken_s=MAX_OVERTAKEN_S,
         max_resident=draw(st.integers(1, 4)),
+        max_parked=draw(st.integers(0, 3)),
+        parked_s=draw(st.floats(0.5, 30.0)),
         layout=kind.layout(),
     )
     models = [
@@ -144,6 +147,7 @@ def houses(draw: st.DrawFn, *, pins: bool = False, policy: RotationPolicy = Rota
             concurrency=draw(st.integers(1, 3)),
             priority=draw(st.integers(-2, 2)),
             pinned=pins and draw(st.booleans()),
+            parks=draw(st.booleans()),
             kind=draw(st.sampled_from([Kind.CHAT, Kind.CHAT, Kind.CHAT, Kind.AUXILIARY])),
         )
         for name in NAMES
@@ -215,6 +219,14 @@ def test_pins_and_what_people_ask_for_by_name_lose_no_waiter(
 
 
 @settings(max_examples=100, deadline=None)
+@given(houses(), requests())
+def test_nobody_stays_parked_for_ever(house: House, asked: list[Asked]) -> None:
+    house.ask(*asked)
+    house.run()
+    assert not [model.name for model in house.models.values() if model.state is State.PARKED]
+
+
+@settings(max_examples=100, deadline=None)
 @given(houses(policy=RotationPolicy.IDLE), requests())
 def test_who_was_let_into_the_line_under_idle_is_served_too(house: House, asked: list[Asked]) -> None:
     house.ask(*asked)
@@ -247,6 +259,14 @@ def test_a_request_that_leaves_the_line_never_starts_its_model(house: House, ask
     house.run()
     assert all(len(model.starts) <= 1 for model in house.models.values())
     assert not [one for one in busy if one.open]
+
+
+def test_the_longest_parked_is_ended_when_one_more_parks() -> None:
+    rules = Rules(RotationPolicy.ALWAYS, min_residency_s=0.1, max_wait_s=MAX_WAIT_S, max_parked=1, parked_s=30.0)
+    house = House(rules, [Simulated(name, parks=True) for name in "abcd"])
+    house.ask(*(Asked(4.0 * number, name) for number, name in enumerate("abcd")))
+    house.run()
+    assert house.started == ["a", "b", "c", "d"]
 
 
 work, gaps = st.floats(1.0, 4.0), st.floats(0.25, 0.9)

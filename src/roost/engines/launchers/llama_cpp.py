@@ -9,7 +9,10 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 #: Attribute of the parameters -> (enumeration in xllamacpp, prefix of its members).
@@ -33,14 +36,45 @@ def main() -> int:
         limit_dry_run(config["data_limit_bytes"])
     import xllamacpp  # after the signals: the library takes a while
 
-    try:
+    def load() -> Any:
         server = xllamacpp.Server(parameters(xllamacpp, model, config))
+        print(f"serving {model} on {server.listening_address}", file=sys.stderr, flush=True)
+        return server
+
+    try:
+        obey(config.get("control"), config["socket"], load)
     except Exception as error:
         print(f"cannot load {model}: {error}", file=sys.stderr, flush=True)
-        return 1
-    print(f"serving {model} on {server.listening_address}", file=sys.stderr, flush=True)
-    while True:
+    return 1
+
+
+def obey(control: str | None, address: str, load: Callable[[], Any]) -> None:
+    """Serves, and does what is said on the control socket: `park` ends the server and with it all its memory, `wake`
+    loads it again. llama.cpp's own sleep goes by a clock that nobody else can ask or turn. Raises what `load` raises.
+    """
+    server = load()
+    if control is None:
         signal.pause()
+        return
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(control)
+        listener.listen(1)
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                word = connection.recv(16).strip()
+                if word == b"park":
+                    del server
+                    server = None
+                    # It leaves its socket behind, and binds none that is there.
+                    Path(address).unlink(missing_ok=True)
+                    from roost.host.heap import give_back  # not before: every import is part of each cold start
+
+                    give_back()
+                elif word == b"wake" and server is None:
+                    server = load()
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"done\n")
 
 
 def limit_dry_run(data_bytes: int | None) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import uvicorn
 from vllm_mlx import cli, server
 from vllm_mlx.api.tool_calling import convert_tools_for_template
@@ -34,6 +36,7 @@ from vllm_mlx.scheduler import Scheduler
 # roost itself is not installed here: its folder is visible for this one import and nothing else is taken from it.
 sys.path.append(str(Path(__file__).parents[3]))
 from roost.engines.launchers.spare import JsonObject, told
+from roost.host.heap import give_back
 
 sys.path.pop()
 
@@ -143,6 +146,7 @@ class Front:
     def __init__(self, app: Any, served_name: str, context_length: int | None) -> None:
         self.app, self.served_name, self.context_length = app, served_name, context_length
         self.failure = ""
+        self.waking = False
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -151,6 +155,17 @@ class Front:
             await reply(send, *self.health())
         elif scope["path"] == "/roost/count":
             await reply(send, *self.count(await read_body(receive)))
+        elif scope["path"] == "/roost/sizes":
+            await reply(send, 200, sizes())
+        elif scope["path"] == "/roost/park":
+            await park()
+            await reply(send, 200, {})
+        elif scope["path"] == "/roost/wake":
+            self.waking = True
+            await reply(send, 202, {})
+            # The answer is whole: nobody waits for what follows.
+            await wake()
+            self.waking = False
         elif scope["path"] in CACHE_ACTIONS:
             folder = json.loads(await read_body(receive))["folder"]
             await reply(send, *await move_cache(CACHE_ACTIONS[scope["path"]], folder))
@@ -163,6 +178,8 @@ class Front:
         await send(message)
 
     def health(self) -> tuple[int, JsonObject]:
+        if self.waking:
+            return 503, refusal("loading again")
         if not generation_is_alive():
             return 500, {"status": "dead"}
         return 200, {"status": "ok", "model": self.served_name, "context_length": self.context_length}
@@ -175,6 +192,50 @@ class Front:
         except Exception as error:
             # Its text may hold the request: the kind of the error is all that is told.
             return 400, refusal(f"cannot make a prompt of this request: {type(error).__name__}")
+
+
+#: Makes the engine anew as it was first made. The engine's own way of loading late forgets its share of GPU memory.
+HOW_IT_IS_MADE: list[Callable[[], Any]] = []
+
+
+def remember_how_it_is_made() -> None:
+    made = server.BatchedEngine
+
+    def make(**arguments: Any) -> Any:
+        HOW_IT_IS_MADE[:] = [functools.partial(made, **arguments)]
+        return made(**arguments)
+
+    server.BatchedEngine = make
+
+
+async def park() -> None:
+    """Nothing runs now. The engine collects its own garbage and empties MLX's cache of buffers."""
+    engine, server._engine = server._engine, None
+    await engine.stop()
+    del engine
+    gc.collect()
+    mx.clear_cache()
+    give_back()
+
+
+async def wake() -> None:
+    try:
+        engine = HOW_IT_IS_MADE[0]()
+        await engine.start()
+        server._activate_engine(engine)
+    except Exception as error:
+        end_process("cannot load the model again", f"{type(error).__name__}: {error}")
+
+
+def sizes() -> JsonObject:
+    """What bounds its memory; MLX tells a limit only to whoever sets another."""
+    engine = server._engine
+    found = {"share": engine._gpu_memory_utilization, "scheduler": repr(engine._scheduler_config)}
+    for name in ("set_cache_limit", "set_memory_limit"):
+        change = getattr(mx, name)
+        found[name] = change(2**50)
+        change(found[name])
+    return found
 
 
 #: Path -> what the batched engine calls it; both run in the thread that owns the model.
@@ -242,6 +303,7 @@ def main(argument: str) -> None:
     # The engine prints its reasons for not starting; the log of a worker is its stderr.
     sys.stdout = sys.stderr
     uvicorn.run = functools.partial(serve, configuration)
+    remember_how_it_is_made()
     if configuration["context_length"] is not None:
         limit_to_context(configuration["context_length"])
     if (tokens := vocabulary_size(folder)) is not None:

@@ -18,6 +18,7 @@ _STATES = {
     "loading": "starting",
     "ready": "ready",
     "draining": "stopping",
+    "parking": "stopping",
     "stopping": "stopping",
 }
 
