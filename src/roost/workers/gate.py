@@ -210,6 +210,10 @@ class Gate:
                 self._peaks[start] = now.after(self._peaks.get(start))
         self._gpu_free.update({start: size for start, size in free.items() if start in self._pids})
 
+    def has_unseen(self) -> bool:
+        """Whether one runs that was not looked at yet."""
+        return any(start not in self._peaks and pid() is not None for start, pid in self._pids.items())
+
     def seen_bytes(self, start: str) -> int:
         """The most on the host so far."""
         seen = self._peaks.get(start)
