@@ -125,7 +125,9 @@ def roost_up(settings: str, roles: Mapping[str, str], models: Path | None = None
         home = Path(folder)
         (home / "roost.toml").write_text(settings)
         (home / "registry.json").write_text(json.dumps({"models": dict(roles)}))
-        env = {**os.environ, "ROOST_HOME": folder} | ({"ROOST_MODELS": str(models)} if models else {})
+        # The load of a benchmark is no desktop to give way to.
+        own = {"ROOST_HOME": folder, "ROOST_COEXISTENCE__ENABLED": "false"}
+        env = {**os.environ, **own} | ({"ROOST_MODELS": str(models)} if models else {})
         argv = [sys.executable, "-m", "roost.cli.main", "up", "--port", "0"]
         with started(argv, "roost ready ", env) as daemon:
             address = daemon.said.split()[0].removesuffix("/v1")

@@ -157,6 +157,8 @@ def make_roost(short_path: Path, embedded_gguf: Path) -> Iterator[Callable[[], R
         home.mkdir()
         environ = {
             "PATH": os.environ["PATH"],
+            # What else this machine does must not change what is tested.
+            "ROOST_COEXISTENCE__ENABLED": "false",
             "HOME": str(short_path / "user"),
             "ROOST_HOME": str(home),
             "ROOST_EMBEDDED_GGUF": str(embedded_gguf),

@@ -50,6 +50,8 @@ class Daemon:
         passed = {name: value for name, value in os.environ.items() if name.startswith("ROOST_ENGINE_")}
         environ = {
             "PATH": os.environ["PATH"],
+            # The traffic of the soak is no desktop to give way to.
+            "ROOST_COEXISTENCE__ENABLED": "false",
             "HOME": str(home / "user"),
             "ROOST_HOME": str(home),
             "ROOST_EMBEDDED_GGUF": str(gguf),
