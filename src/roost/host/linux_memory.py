@@ -21,6 +21,9 @@ from roost.host.memory_types import (
 
 #: A limit of at least so much is no limit (cgroup v1 writes 2**63 cut to pages).
 _NO_LIMIT = 2**60
+#: What each version of cgroups keeps in a group's folder: limits, and what is used with what of it can be dropped.
+LIMIT_FILES = {1: ("memory.limit_in_bytes",), 2: ("memory.max", "memory.high")}
+USAGE_FILES = {1: ("memory.usage_in_bytes", "memory.stat"), 2: ("memory.current", "memory.stat")}
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -98,31 +101,23 @@ def _below(root: str, path: str) -> str:
 
 def cgroup_ceiling(version: int, name: str, files: Mapping[str, str], total_bytes: int) -> Ceiling | None:
     """The limit of one group from its files' texts; None: it has none below the machine's memory."""
-    limits: tuple[str, ...] = ("memory.limit_in_bytes",)
-    used_name, cache_name = "memory.usage_in_bytes", "total_inactive_file"
-    if version == 2:
-        limits, used_name, cache_name = ("memory.max", "memory.high"), "memory.current", "inactive_file"
-    limit = min((number for file in limits if (number := _number(files.get(file, ""))) is not None), default=None)
-    if limit is None or limit >= min(_NO_LIMIT, total_bytes):
+    limit = limit_of({file: files.get(file, "") for file in LIMIT_FILES[version]}, total_bytes)
+    if limit is None:
         return None
+    used_name, cache_name = USAGE_FILES[version][0], "inactive_file" if version == 2 else "total_inactive_file"
     used = _number(files.get(used_name, "")) or 0
     droppable = parse_counters(files.get("memory.stat", "")).get(cache_name, 0)
     return Ceiling(f"cgroup {name}", limit, max(limit - used + min(droppable, used), 0))
 
 
+def limit_of(files: Mapping[str, str], total_bytes: int) -> int | None:
+    """The lower of the limits in these files; None: there is none below the machine's memory."""
+    limit = min((number for text in files.values() if (number := _number(text)) is not None), default=None)
+    return None if limit is None or limit >= min(_NO_LIMIT, total_bytes) else limit
+
+
 def _number(text: str) -> int | None:
     return int(text) if text.strip().isdigit() else None
-
-
-#: Everything that either version keeps in a group's folder and that is read here.
-CGROUP_FILES = (
-    "memory.max",
-    "memory.high",
-    "memory.current",
-    "memory.limit_in_bytes",
-    "memory.usage_in_bytes",
-    "memory.stat",
-)
 
 
 class LinuxMemory:
@@ -132,6 +127,7 @@ class LinuxMemory:
         self._proc = proc
         self._sys = sys
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+        self._own_cgroups: tuple[str, tuple[Cgroup, ...]] | None = None
 
     def memory(self) -> HostMemory:
         sizes = parse_meminfo(self._need("meminfo"))
@@ -171,13 +167,22 @@ class LinuxMemory:
         return Swap(used_bytes, moved.get("pswpin", 0) * self._page_bytes, moved["pswpout"] * self._page_bytes)
 
     def _ceilings(self, total_bytes: int) -> Iterable[Ceiling]:
-        groups = parse_cgroups(_read(self._proc / "self/cgroup"), _read(self._proc / "self/mountinfo"))
-        for group in groups:
+        for group in self._cgroups():
             for folder in group.folders():
-                files = {name: _read(folder / name) for name in CGROUP_FILES}
+                limits = {name: _read(folder / name) for name in LIMIT_FILES[group.version]}
+                if limit_of(limits, total_bytes) is None:
+                    continue
+                files = limits | {name: _read(folder / name) for name in USAGE_FILES[group.version]}
                 name = "/" + str(folder.relative_to(group.mount)).removeprefix(".")
                 if ceiling := cgroup_ceiling(group.version, name, files, total_bytes):
                     yield ceiling
+
+    def _cgroups(self) -> tuple[Cgroup, ...]:
+        """Mounts are looked at anew when we were moved to another group."""
+        own = _read(self._proc / "self/cgroup")
+        if self._own_cgroups is None or self._own_cgroups[0] != own:
+            self._own_cgroups = (own, parse_cgroups(own, _read(self._proc / "self/mountinfo")))
+        return self._own_cgroups[1]
 
     def _need(self, name: str) -> str:
         try:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import structlog
 
 from roost.config.settings import MemorySettings
 from roost.engines.types import Available, Engine
 from roost.errors import InsufficientMemory
-from roost.host.memory_types import Gpu, MemorySensor, SensorFailed, UnreadableGpu
+from roost.host.memory_types import MemorySensor, SensorFailed
 from roost.host.types import Host
 from roost.memory import ledger
 from roost.memory.admission import RETRY_AFTER_S, AdmitAlone, Refuse
@@ -47,6 +48,7 @@ from roost.workers.allowed import (
 )
 from roost.workers.holding import Holdings
 from roost.workers.peaks import PeakBook
+from roost.workers.sampling import Sampler
 from roost.workers.start import StartOrder
 
 log = structlog.get_logger(__name__)
@@ -161,6 +163,10 @@ class Gate:
         if event is ledger.Event.READY:
             self._draw_lines(start, loading=False)
 
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.sensor, self.host)
+
     def _draw_lines(self, start: str, *, loading: bool) -> None:
         entry = self.book.entries.get(start)
         if entry is None or not self._total_bytes:
@@ -192,11 +198,21 @@ class Gate:
         """Looks at every running start. The kernel keeps their peaks, so that looking rarely is enough. Raises
         SensorFailed."""
         pids = {start: number for start, pid in self._pids.items() if (number := pid()) is not None}
-        seen, free = await asyncio.to_thread(self._sampled, pids)
+        entries = self.book.entries
+        on_gpus = {
+            start: devices
+            for start in pids
+            if start in entries and (devices := [name for name in entries[start].bytes_by_device if name != HOST])
+        }
+        seen, free = await asyncio.to_thread(self._sampler.all_seen, pids, on_gpus)
         for start, now in seen.items():
             if start in self._pids:
                 self._peaks[start] = now.after(self._peaks.get(start))
         self._gpu_free.update({start: size for start, size in free.items() if start in self._pids})
+
+    def has_unseen(self) -> bool:
+        """Whether one runs that was not looked at yet."""
+        return any(start not in self._peaks and pid() is not None for start, pid in self._pids.items())
 
     def seen_bytes(self, start: str) -> int:
         """The most on the host so far."""
@@ -220,25 +236,6 @@ class Gate:
     def tripped(self, start: str, size_bytes: int) -> None:
         """It is ended for what it took: it needs at least so much."""
         self._tripped[start] = size_bytes
-
-    def _sampled(self, pids: Mapping[str, int]) -> tuple[dict[str, Seen], dict[str, int]]:
-        """Blocking. GPUs are asked only where a start has one."""
-        entries = self.book.entries
-        on_gpus = {
-            start: devices
-            for start in pids
-            if start in entries and (devices := [name for name in entries[start].bytes_by_device if name != HOST])
-        }
-        gpus = self.sensor.gpus() if on_gpus else ()
-        free = {start: gpu_free(gpus, devices) for start, devices in on_gpus.items()}
-        return {start: self._seen(pid, gpus) for start, pid in pids.items()}, free
-
-    def _seen(self, pid: int, gpus: Iterable[Gpu | UnreadableGpu]) -> Seen:
-        tree = self.host.tree(pid)
-        found = [process for one in tree if (process := self.sensor.process(one))]
-        on_gpus = sum(gpu.processes.get(one, 0) for gpu in gpus if isinstance(gpu, Gpu) for one in tree)
-        private = sum(process.private_bytes for process in found)
-        return Seen(private, sum(process.peak_bytes for process in found), on_gpus)
 
     def _learn(self, start: str, *, clean: bool) -> None:
         seen, key = self._peaks.pop(start, None), self._keys.pop(start, None)
@@ -294,14 +291,8 @@ class Gate:
         state = engine.availability()
         version = state.version if isinstance(state, Available) else ""
         gpus = self.sensor.gpus()
-        own = {start: self._taken(pid, gpus) for start, pid in pids.items() if pid is not None}
+        own = {start: self._sampler.taken(pid, gpus) for start, pid in pids.items() if pid is not None}
         return Reading(self.sensor.memory(), gpus, self.sensor.cpu(), version, own)
-
-    def _taken(self, pid: int, gpus: Iterable[Gpu | UnreadableGpu]) -> dict[str, int]:
-        tree = self.host.tree(pid)
-        seen = [process for one in tree if (process := self.sensor.process(one))]
-        on_gpus = {gpu.uuid: sum(gpu.processes.get(one, 0) for one in tree) for gpu in gpus if isinstance(gpu, Gpu)}
-        return {HOST: sum(process.private_bytes for process in seen), **on_gpus}
 
     def _held(self, reading: Reading, leaving: frozenset[str]) -> Held:
         """A worker's own memory counts up to its promise: what it takes beyond that is missing to all. Of unknown size,

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 #: How often it looks, and what an ended worker's memory gets to come back before another is ended.
 PERIOD_S = 1.0
 NEXT_KILL_S = 3.0
+#: While nothing is wrong workers are looked at every so many looks: kernels keep their peaks, guardians their lines.
+CALM_LOOKS = 5
 #: How much of what was done is told.
 MOST_TOLD = 5
 
@@ -43,6 +45,7 @@ class Guarded(Floor):
         super().__init__(world)
         self._alarm = Tripwire()
         self._before: HostMemory | None = None
+        self._looks = 0
         self._killed_at = -math.inf
         #: What was done since the alarm rose.
         self._done: deque[str] = deque(maxlen=MOST_TOLD)
@@ -102,7 +105,9 @@ class Guarded(Floor):
 
     async def _observed(self) -> Observation:
         try:
-            await self._gate.sample()
+            self._looks += 1
+            if self._alarm.level or self._looks % CALM_LOOKS == 0 or self._gate.has_unseen():
+                await self._gate.sample()
             memory = await asyncio.to_thread(self._world.memory.memory)
         except SensorFailed as error:
             return Observation(self.now(), None, str(error))
