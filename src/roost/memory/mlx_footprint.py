@@ -93,13 +93,14 @@ def _cache(form: CacheForm, shape: LoadShape, dtype: str) -> list[Term]:
 
 
 def compute_terms(spec: ModelSpec, shape: LoadShape, dtype: str, cell_bytes: int) -> list[Term]:
-    """One step of a prompt in every sequence: its widest layer, its logits, the scores where attention is not fused,
-    and a layer's cache (`cell_bytes` a token) old and new while it grows."""
+    """One step of a prompt in every sequence: its widest layer, the scores where attention is not fused, and a layer's
+    cache (`cell_bytes` a token) old and new while it grows. Logits are of one token a sequence: the engines evaluate
+    the caches alone before the last one, and what nobody evaluates takes nothing."""
     widths, element = widths_of(spec), ELEMENT_BYTES[dtype]
     step = min(shape.step, shape.context)
     rows = step * shape.sequences
     layer = rows * widths.activations() * element
-    logits = rows * widths.vocabulary * element + shape.sequences * widths.vocabulary * 4
+    logits = shape.sequences * widths.vocabulary * (element + 4)
     fused = shape.fused_attention and widths.head in FUSED_HEAD_SIZES
     scores = 0 if fused else rows * shape.context * widths.heads * element
     growth = cell_bytes * mlx_cells(shape.context) * shape.sequences
