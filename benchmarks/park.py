@@ -98,10 +98,10 @@ async def report(arms: dict[str, str], model: str, pairs: int) -> None:
 @contextmanager
 def arm(options: argparse.Namespace, *, parks: bool) -> Iterator[str]:
     """Address of one roost."""
-    model = options.model
+    model, engines = options.model, [options.engine] if parks else []
     settings = (
         f'[catalog]\nhuggingface = false\nlm_studio = false\nollama = false\nfolders = ["{options.folder}"]\n'
-        f'[coexistence]\nenabled = false\n[park]\nenabled = {str(parks).lower()}\n[models."{model}".engine]\n'
+        f'[coexistence]\nenabled = false\n[park]\nengines = {engines}\n[models."{model}".engine]\n'
         f'name = "{options.engine}"\ncontext = {options.context}\nresume = false\nidle_ttl_s = {IDLE_S}\n'
     )
     with roost_up(settings, {"default": model}) as daemon:

@@ -89,9 +89,7 @@ class Daemon:
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
         self.names = Names(lambda: self._registry.state)
         self._activity: ActivityStore | None = None
-        self._stopping = asyncio.Event()
-        self._stop_at_once = asyncio.Event()
-        self._look_again = asyncio.Event()
+        self._stopping, self._stop_at_once, self._look_again = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._address = (settings.settings().gateway.host, settings.settings().gateway.port)
         self.pool = Supervisor(self._world())
         self.residents = Residents(
@@ -120,8 +118,8 @@ class Daemon:
 
     def _host_budget(self, announce: Announcer) -> None:
         memory = self._host.memory()
-        total, available = memory.total_bytes / 10**9, memory.available_bytes / 10**9
-        announce.step(f"{self._host.chip()}: {available:.1f} of {total:.1f} GB memory available")
+        total, free = memory.total_bytes / 10**9, memory.available_bytes / 10**9
+        announce.step(f"{self._host.chip()}: {free:.1f} of {total:.1f} GB memory available")
 
     # The end.
 

@@ -17,7 +17,7 @@ import structlog
 from roost.config.settings import MemorySettings
 from roost.engines.types import Available, Engine
 from roost.errors import InsufficientMemory
-from roost.host.memory_types import MemorySensor, SensorFailed
+from roost.host.memory_types import Gpu, MemorySensor, SensorFailed, UnreadableGpu
 from roost.host.types import Host
 from roost.memory import ledger
 from roost.memory.admission import RETRY_AFTER_S, AdmitAlone, Refuse
@@ -28,7 +28,6 @@ from roost.memory.learned import Run
 from roost.memory.ledger import Entry, Ledger
 from roost.memory.lines import Beyond, Lines, lines_of
 from roost.memory.plan import Held, machine_of
-from roost.memory.release import Release, Sight, judge
 from roost.memory.types import DryRun, LoadShape
 from roost.workers.allowed import (
     Admission,
@@ -48,6 +47,7 @@ from roost.workers.allowed import (
 )
 from roost.workers.holding import Holdings
 from roost.workers.peaks import PeakBook
+from roost.workers.returning import RELEASE_LOOK_S, GpuMarks, returned
 from roost.workers.sampling import Sampler
 from roost.workers.start import StartOrder
 
@@ -55,8 +55,6 @@ log = structlog.get_logger(__name__)
 
 #: Accounts of engines that are remembered; each is of one way of starting.
 _ACCOUNTS_KEPT = 64
-#: How often memory that should come back is looked at.
-RELEASE_LOOK_S = 0.1
 #: How long a parked worker's memory may take to be seen to be gone.
 PARK_SEEN_S = 3.0
 
@@ -75,10 +73,11 @@ class Gate:
     closed: str | None = None
     _unsized: set[str] = field(default_factory=set)
     _pids: dict[str, Callable[[], int | None]] = field(default_factory=dict)
-    #: This machine's memory; 0: not read yet.
+    #: This machine's memory (0: not read yet), and its GPUs as last read.
     _total_bytes: int = 0
-    #: Bytes free on its GPUs while a start was resident.
-    _gpu_free: dict[str, int] = field(default_factory=dict)
+    #: Bytes free on its GPUs before a start, and while it was resident.
+    _gpu_marks: dict[str, GpuMarks] = field(default_factory=dict)
+    _gpus: tuple[Gpu | UnreadableGpu, ...] = ()
     #: What the running starts were seen to take, and the names of their ways of starting.
     _peaks: dict[str, Seen] = field(default_factory=dict)
     _keys: dict[str, str] = field(default_factory=dict)
@@ -101,12 +100,12 @@ class Gate:
         self.book = self.book.reserve(Entry(start, order.spec.id, promise_of(view.verdict)))
         if isinstance(view.verdict, AdmitAlone):
             self._unsized.add(start)
+        self._gpu_marks[start] = GpuMarks(gpu_free(self._gpus, self.book.entries[start].bytes_by_device))
         admission = admission_of(order, view)
         self._keys[start] = admission.peak_key
         sizer = view.question.sizer
         means = self.holdings.choose(start, order, sizer.shape.device if sizer else None)
-        bytes_, why = admission.promised_bytes, admission.note
-        log.info("memory promised", model=order.spec.id, start=start, bytes=bytes_, why=why, held_by=means.value)
+        log.info("memory promised", start=start, bytes=admission.promised_bytes, why=admission.note, held_by=means)
         return replace(admission, held_by=means.value)
 
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
@@ -223,17 +222,18 @@ class Gate:
         """Looks at every running start. The kernel keeps their peaks, so that looking rarely is enough. Raises
         SensorFailed."""
         pids = {start: number for start, pid in self._pids.items() if (number := pid()) is not None}
-        entries = self.book.entries
-        on_gpus = {
-            start: devices
-            for start in pids
-            if start in entries and (devices := [name for name in entries[start].bytes_by_device if name != HOST])
-        }
+        on_gpus = {start: names for start in pids if (names := self._gpu_names(start))}
         seen, free = await asyncio.to_thread(self._sampler.all_seen, pids, on_gpus)
         for start, now in seen.items():
             if start in self._pids:
                 self._peaks[start] = now.after(self._peaks.get(start))
-        self._gpu_free.update({start: size for start, size in free.items() if start in self._pids})
+        for start, size in free.items():
+            if start in self._pids and start in self._gpu_marks:
+                self._gpu_marks[start] = replace(self._gpu_marks[start], resident=size)
+
+    def _gpu_names(self, start: str) -> list[str]:
+        entry = self.book.entries.get(start)
+        return [name for name in entry.bytes_by_device if name != HOST] if entry else []
 
     def has_unseen(self) -> bool:
         """Whether one runs that was not looked at yet."""
@@ -300,7 +300,7 @@ class Gate:
                 should_retry=True,
                 retry_after_s=RETRY_AFTER_S,
             ) from error
-        self._total_bytes = reading.memory.total_bytes
+        self._total_bytes, self._gpus = reading.memory.total_bytes, reading.gpus
         settings = self.settings()
         machine = machine_of(reading.memory, reading.gpus, reading.cpu, settings, self._held(reading, leaving))
         question = question_of(order, machine, None if isinstance(told, DryRunFailed) else told)
@@ -342,25 +342,9 @@ class Gate:
 
     async def _released(self, start: str) -> None:
         """The process is gone, and with it all that it had on the host; a driver may take seconds for a GPU's."""
-        entry, free_before = self.book.entries[start], self._gpu_free.pop(start, None)
-        waited_s = 0.0
-        while free_before is not None:
-            verdict = await asyncio.to_thread(self._judged, entry, free_before, waited_s)
-            if verdict is Release.DONE:
-                break
-            if verdict is Release.HALT:
-                # The promise stays: what did not come back cannot be promised to another.
-                log.error("memory did not come back", model=entry.model_id, devices=sorted(entry.bytes_by_device))
-                return
-            await asyncio.sleep(RELEASE_LOOK_S)
-            waited_s += RELEASE_LOOK_S
+        entry, marks = self.book.entries[start], self._gpu_marks.pop(start, None)
+        if marks is not None and not await returned(self.sensor, entry, marks):
+            # The promise stays: what did not come back cannot be promised to another.
+            log.error("memory did not come back", model=entry.model_id, devices=sorted(entry.bytes_by_device))
+            return
         self.book = self.book.post(start, ledger.Event.VERIFIED)
-
-    def _judged(self, entry: Entry, free_before: int, waited_s: float) -> Release:
-        """Blocking."""
-        try:
-            free = gpu_free(self.sensor.gpus(), entry.bytes_by_device)
-        except SensorFailed:
-            free = 0
-        size = sum(size for device, size in entry.bytes_by_device.items() if device != HOST)
-        return judge(Sight(True, 0, 0, 0, 0, size, free_before, free), waited_s)

@@ -43,7 +43,7 @@ class Nap:
         self, order: StartOrder, post: Callable[[Event], None], given_up: asyncio.Event, seen_parked: SeenParked
     ) -> None:
         self._order, self._post, self._given_up, self._seen = order, post, given_up, seen_parked
-        self._engine = order.engine if isinstance(order.engine, Parks) else None
+        self._engine = order.engine if order.parks and isinstance(order.engine, Parks) else None
         self._told = asyncio.Event()
         self._settings: Mapping[str, Any] | None = None
         #: Without its memory, or on the way there.

@@ -72,7 +72,8 @@ def start_order(world: World, model_id: str, *, warm: bool) -> StartOrder:
     model = settings.models.get(spec.id, ModelSettings())
     engine = world.choose_engine(spec, settings.knobs(spec.id), model)
     knobs = settings.knobs(spec.id, engine.name)
-    return StartOrder(spec, engine, knobs, model, warm, spare_digest(engine, knobs))
+    parks = engine.name in settings.park.engines
+    return StartOrder(spec, engine, knobs, model, warm, spare_digest(engine, knobs), parks)
 
 
 #: A place that no start has: what differs between two plans for it differs by the settings alone.
@@ -144,6 +145,6 @@ def rules(settings: Settings) -> Rules:
         max_overtaken_s=settings.queue.max_overtaken_s,
         max_resident=settings.residency.max_resident,
         layout=layout_of(settings.residency),
-        max_parked=settings.park.max_parked if settings.park.enabled else 0,
+        max_parked=settings.park.max_parked if settings.park.engines else 0,
         parked_s=settings.park.stop_after_s,
     )

@@ -30,6 +30,8 @@ class StartOrder:
     warm: bool
     #: Digest of the spare that could become this worker; None: none is kept.
     spare: str | None = None
+    #: Its process stays when it goes, where the engine can do that.
+    parks: bool = False
 
 
 @dataclass(frozen=True)

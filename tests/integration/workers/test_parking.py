@@ -33,7 +33,11 @@ from roost.workers.supervisor import Supervisor
 from roost.workers.types import Entry, ReadyWorker, WorkerView
 
 MIB = 2**20
-ROTATING: dict[str, Any] = {"rotation": {"policy": "always", "min_residency_s": 0.0}, "drain_s": 2.0}
+ROTATING: dict[str, Any] = {
+    "rotation": {"policy": "always", "min_residency_s": 0.0},
+    "drain_s": 2.0,
+    "park": {"engines": ["llama.cpp"]},
+}
 #: Two windows of one file: two models for the pool.
 SIZES = {"engine": {"context": 2048, "max_sequences": 2, "prefix_cache_mb": 64}}
 
