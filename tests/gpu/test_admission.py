@@ -144,7 +144,10 @@ def test_what_fits_is_loaded_within_its_promise_and_its_memory_comes_back(roost:
 
 
 def test_what_can_never_fit_is_refused_before_it_starts(roost: Roost, model: Path, tmp_path: Path) -> None:
-    roost.cli("models", "add", str(larger_than_any(model, tmp_path / "huge")), "--id", "huge")
+    # Found where it lies: to add it would read all its bytes.
+    (tmp_path / "found").mkdir()
+    larger_than_any(model, tmp_path / "found" / "huge")
+    roost.settings(f'[catalog]\nfolders = ["{tmp_path / "found"}"]\n')
     roost.registry(default="huge")
     told = plan_of(roost, "huge")
     assert told["verdict"]["verdict"] == "does not fit" and told["verdict"]["permanent"] is True

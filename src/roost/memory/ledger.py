@@ -109,6 +109,10 @@ class Ledger:
             return self
         return Ledger({**self.entries, entry_id: replace(entry, bytes_by_device=bytes_by_device)})
 
+    def devices(self, entry_id: str) -> tuple[str, ...]:
+        """Those on which it has a promise."""
+        return tuple(self.entries[entry_id].bytes_by_device) if entry_id in self.entries else ()
+
     def reserved_on(self, device: str) -> int:
         """Bytes promised on one device, whatever the state."""
         return sum(entry.bytes_by_device.get(device, 0) for entry in self.entries.values())

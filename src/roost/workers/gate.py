@@ -100,12 +100,13 @@ class Gate:
         self.book = self.book.reserve(Entry(start, order.spec.id, promise_of(view.verdict)))
         if isinstance(view.verdict, AdmitAlone):
             self._unsized.add(start)
-        self._gpu_marks[start] = GpuMarks(gpu_free(self._gpus, self.book.entries[start].bytes_by_device))
+        if names := self._gpu_names(start):
+            self._gpu_marks[start] = GpuMarks(gpu_free(self._gpus, names))
         admission = admission_of(order, view)
         self._keys[start] = admission.peak_key
         sizer = view.question.sizer
         means = self.holdings.choose(start, order, sizer.shape.device if sizer else None)
-        log.info("memory promised", start=start, bytes=admission.promised_bytes, why=admission.note, held_by=means)
+        log.info("memory promised", model=order.spec.id, start=start, why=admission.note, held_by=means.value)
         return replace(admission, held_by=means.value)
 
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
@@ -228,12 +229,11 @@ class Gate:
             if start in self._pids:
                 self._peaks[start] = now.after(self._peaks.get(start))
         for start, size in free.items():
-            if start in self._pids and start in self._gpu_marks:
-                self._gpu_marks[start] = replace(self._gpu_marks[start], resident=size)
+            if start in self._pids:
+                self._gpu_marks[start] = replace(self._gpu_marks.get(start, GpuMarks()), resident=size)
 
     def _gpu_names(self, start: str) -> list[str]:
-        entry = self.book.entries.get(start)
-        return [name for name in entry.bytes_by_device if name != HOST] if entry else []
+        return [name for name in self.book.devices(start) if name != HOST]
 
     def has_unseen(self) -> bool:
         """Whether one runs that was not looked at yet."""

@@ -18,15 +18,18 @@ RELEASE_LOOK_S = 0.1
 
 @dataclass(frozen=True)
 class GpuMarks:
-    """Bytes free on a start's GPUs: before it was there, and when it was last seen resident (None: never)."""
+    """Bytes free on a start's GPUs: before it was there (None: nobody looked), and when last seen resident (None: it
+    never was)."""
 
-    before: int
+    before: int | None = None
     resident: int | None = None
 
     def taken(self, promised_bytes: int) -> int:
         """What it took of its promise: one that ends while it loads has not taken it all. Others may have come and
         gone meanwhile, so that the promise is the most."""
-        return 0 if self.resident is None else min(max(self.before - self.resident, 0), promised_bytes)
+        if self.resident is None:
+            return 0
+        return promised_bytes if self.before is None else min(max(self.before - self.resident, 0), promised_bytes)
 
 
 async def returned(sensor: MemorySensor, entry: Entry, marks: GpuMarks) -> bool:

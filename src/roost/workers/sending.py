@@ -6,7 +6,10 @@ from roost.workers.station import Place, Station
 
 
 def send(station: Station, most: int, now: float, max_overtaken_s: float) -> None:
-    """At most so many, the next in line first."""
+    """At most so many, the next in line first. None to one whose process is gone: the state tells so only once its
+    memory was seen to be back."""
+    if station.run is not None and station.run.gone.is_set():
+        return
     for _ in range(most):
         place = station.next_in_line(now, max_overtaken_s)
         if not station.fits(place):

@@ -36,7 +36,6 @@ MIB = 2**20
 ROTATING: dict[str, Any] = {
     "rotation": {"policy": "always", "min_residency_s": 0.0},
     "drain_s": 2.0,
-    "park": {"engines": ["llama.cpp"]},
 }
 #: Two windows of one file: two models for the pool.
 SIZES = {"engine": {"context": 2048, "max_sequences": 2, "prefix_cache_mb": 64}}
@@ -63,7 +62,8 @@ class Running:
 
 @asynccontextmanager
 async def running(world: Any, settings: dict[str, Any]) -> AsyncIterator[Running]:
-    value = Settings.model_validate({**ROTATING, **settings})
+    park = {"engines": ["llama.cpp", "stand-in"], **settings.pop("park", {})}
+    value = Settings.model_validate({**ROTATING, **settings, "park": park})
     state = Running(Supervisor(replace(world, settings=lambda: state.settings)), value)
     async with asyncio.TaskGroup() as group:
         started = asyncio.Event()
@@ -294,7 +294,7 @@ async def test_a_parked_process_that_nobody_asks_for_is_ended_in_time(short_path
 
 async def test_with_parking_off_whoever_goes_is_ended(short_path: Path) -> None:
     engine = ParkingEngine()
-    async with stand_in_house(short_path, engine, park={"enabled": False}) as house:
+    async with stand_in_house(short_path, engine, park={"engines": []}) as house:
         await house.use("a")
         await house.use("b")
         assert (house.state("a"), engine.told) == ("stopped", [])
