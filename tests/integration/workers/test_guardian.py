@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from roost.host.this import this_host
-from roost.testing.wait import until_sync
+from roost.testing.wait import until, until_sync
+from roost.workers.process import reader_of
 from roost.workers.reap import WorkerRecord, read_record, reap_orphans
 
 #: A daemon in little: it starts one worker that forks a child and a grandchild in a session of its own, tells their
@@ -145,3 +148,27 @@ def test_a_record_survives_its_round_trip(short_path: Path) -> None:
 
 def sleeper(env: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, **env})
+
+
+def test_a_pipe_is_closed_at_its_end_on_the_daemons_own_loop() -> None:
+    """Each start reads two of them: one that stays open is one descriptor a start."""
+
+    async def read_to_its_end() -> bytes:
+        ours, theirs = os.pipe()
+        reader = await reader_of(ours)
+        os.write(theirs, b"said")
+        os.close(theirs)
+        said = await reader.read()
+        await until(lambda: not is_open(ours), timeout_s=5, what="the pipe is closed")
+        return said
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(read_to_its_end()) == b"said"
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
