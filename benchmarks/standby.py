@@ -2,8 +2,8 @@
 
 Both arms are one roost: in the one `standby` is on for the engine, in the other it is off. Pairs are interleaved; the
 clock starts with the request, and not before the spare of the one arm stands by: its imports would disturb either. On a
-Linux CPU both arms also wait for a C++ compiler at their first token (MLX builds a kernel then), which no Mac does; so
-the time from the start of the worker to READY stands beside it.
+Linux CPU the very first start of each arm also waits for a C++ compiler at its first token (MLX builds a kernel then,
+which is kept); the time from the start of the worker to READY stands beside it.
 
     python -m benchmarks.standby --folder DIR                       mlx-lm
     python -m benchmarks.standby --folder DIR --engine vllm-mlx
