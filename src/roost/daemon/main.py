@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping
 
 import structlog
-import uvloop
 
 from roost.config.check import is_loopback
 from roost.config.paths import Paths
@@ -63,8 +62,7 @@ def run(options: UpOptions, announce: Announcer, environ: Mapping[str, str] | No
             tell_reaped(host, paths, announce)
             daemon = prepare(paths, environment, settings, keys, host, options, announce)
             settle_heap()
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(daemon, listener, tls))
+            asyncio.run(_serve(daemon, listener, tls))
     finally:
         lock.release()
     return 0

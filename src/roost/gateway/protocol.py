@@ -6,9 +6,6 @@ aiohttp offers no other place for both. Nothing here reads a body.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -34,10 +31,6 @@ _SURPLUS_REFUSED = TooManyConnections(
     "close some, or try again shortly",
     retry_after_s=1,
 )
-#: With so few left the next connection may find none.
-_LAST_DESCRIPTORS = 8
-_TOLD_AGAIN_S = 60.0
-_told_at: float | None = None
 _log = structlog.get_logger("roost.gateway")
 
 
@@ -56,7 +49,6 @@ class GatewayProtocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.listener = _listener(transport)
-        _tell_of_few_descriptors(transport)
         if self.surplus:
             self._deadline = asyncio.get_running_loop().call_later(_SURPLUS_S, self.force_close)
 
@@ -116,17 +108,6 @@ def listener_of(request: web.BaseRequest) -> tuple[str, int] | None:
     if isinstance(request.protocol, GatewayProtocol):
         return request.protocol.listener
     return _listener(request.transport) if request.transport is not None else None
-
-
-def _tell_of_few_descriptors(transport: asyncio.BaseTransport) -> None:
-    """One line a minute while connections take the last descriptors: the event loop closes those that find none."""
-    global _told_at
-    connection = transport.get_extra_info("socket")
-    if connection is None or connection.fileno() < os.sysconf("SC_OPEN_MAX") - _LAST_DESCRIPTORS:
-        return
-    if _told_at is None or time.monotonic() - _told_at >= _TOLD_AGAIN_S:
-        _told_at = time.monotonic()
-        _log.error("connections wait", why=os.strerror(errno.EMFILE), mend="close idle clients, or raise `ulimit -n`")
 
 
 def _listener(transport: asyncio.BaseTransport) -> tuple[str, int] | None:

@@ -194,19 +194,11 @@ def _start(plan: LaunchPlan | StandbyPlan, nice: int) -> tuple[subprocess.Popen[
     return popen, life_write, status_read
 
 
-class _UntilItsEnd(asyncio.StreamReaderProtocol):
-    """Lets the loop close a pipe at its end: uvloop keeps it open for a protocol that does not say so."""
-
-    def eof_received(self) -> bool:
-        super().eof_received()
-        return False
-
-
 async def reader_of(descriptor: int) -> asyncio.StreamReader:
     """An asyncio reader over a pipe's read end, which it then owns."""
     reader = asyncio.StreamReader()
     file = os.fdopen(descriptor, "rb", buffering=0)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: _UntilItsEnd(reader), file)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
     return reader
 
 

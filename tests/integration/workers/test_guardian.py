@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import uvloop
 
 from roost.host.this import this_host
 from roost.testing.wait import until, until_sync
@@ -150,20 +148,14 @@ def sleeper(env: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, **env})
 
 
-def test_a_pipe_is_closed_at_its_end_on_the_daemons_own_loop() -> None:
+async def test_a_pipe_is_closed_at_its_end() -> None:
     """Each start reads two of them: one that stays open is one descriptor a start."""
-
-    async def read_to_its_end() -> bytes:
-        ours, theirs = os.pipe()
-        reader = await reader_of(ours)
-        os.write(theirs, b"said")
-        os.close(theirs)
-        said = await reader.read()
-        await until(lambda: not is_open(ours), timeout_s=5, what="the pipe is closed")
-        return said
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(read_to_its_end()) == b"said"
+    ours, theirs = os.pipe()
+    reader = await reader_of(ours)
+    os.write(theirs, b"said")
+    os.close(theirs)
+    assert await reader.read() == b"said"
+    await until(lambda: not is_open(ours), timeout_s=5, what="the pipe is closed")
 
 
 def is_open(descriptor: int) -> bool:
