@@ -61,4 +61,5 @@ def test_what_a_worker_of_unknown_size_took_is_remembered_over_a_restart(stand_i
     until_sync(lambda: time.time() - roost.worker("a")["ready_at"] > 12, timeout_s=30)
     assert roost.stop() == 0
     roost.start()
-    assert roost.worker("a")["memory"].endswith("GiB promised (measured peak)")
+    told = [line for line in roost.journal() if line["event"].startswith(("memory", "peak"))]
+    assert roost.worker("a")["memory"].endswith("GiB promised (measured peak)"), told

@@ -34,7 +34,7 @@ class PeakKeeper:
                 await self._save(await self._changes.get())
         finally:
             while not self._changes.empty():
-                await asyncio.shield(self._save(self._changes.get_nowait()))
+                await self._save(self._changes.get_nowait())
             self._store.close()
 
     def notice(self) -> str | None:
@@ -42,8 +42,13 @@ class PeakKeeper:
         return self._store.notice
 
     async def _save(self, row: PeakRow) -> None:
-        if problem := await asyncio.to_thread(self._store.save, row):
-            log.warning("peak not kept", model=row.model_id, reason=problem)
+        """Whole, cancelled or not: the thread goes on anyhow, and the file must not be closed under it."""
+        saving = asyncio.get_running_loop().run_in_executor(None, self._store.save, row)
+        try:
+            await asyncio.shield(saving)
+        finally:
+            if problem := await saving:
+                log.warning("peak not kept", model=row.model_id, reason=problem)
 
     def _changed(self, key: str, model_id: str, learned: Learned) -> None:
         self._changes.put_nowait(row_of(key, model_id, learned, time.time()))

@@ -24,6 +24,8 @@ PROMPT_MARKS: tuple[re.Pattern[bytes], ...] = (
 _PROMPT_WORDS = (b"last", b"prompt", b"content", b"messages", b"input")
 #: What docker ends each of its errors with.
 _HINT = re.compile(r"(Run|See) '.* --help'( for more information)?\.?|Usage: +(docker|podman|nerdctl) .*")
+#: Why llama.cpp aborts: it goes past its own log, whose lines are written by another thread and may come after it.
+_ASSERTION = re.compile(r"\bGGML_ASSERT\(")
 #: All but the tab.
 CONTROL_CHARACTERS = bytes(number for number in range(32) if number != 9)
 
@@ -76,9 +78,11 @@ class WorkerLog:
             self._file = None
 
     def last_line(self) -> str:
-        """The last line that says something; a hint at somebody's help says nothing."""
-        lines = (line.strip() for line in reversed(self._last))
-        return next((line for line in lines if line and not _HINT.fullmatch(line)), "")
+        """The last line that says something: an assertion that failed before any other; a hint at somebody's help says
+        nothing."""
+        lines = [line.strip() for line in reversed(self._last)]
+        saying = [line for line in lines if line and not _HINT.fullmatch(line)]
+        return next((line for line in saying if _ASSERTION.search(line)), saying[0] if saying else "")
 
     def last_lines(self, count: int = 20) -> tuple[str, ...]:
         return tuple(self._last)[-count:]

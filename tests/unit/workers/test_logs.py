@@ -76,6 +76,13 @@ def test_a_disk_that_cannot_be_written_loses_lines_and_nothing_else(tmp_path: Pa
     assert log.last_line() == "still here"
 
 
+def test_an_assertion_counts_before_a_line_of_another_thread_that_came_after_it(tmp_path: Path) -> None:
+    log = WorkerLog(tmp_path / "w.log", 10_000)
+    log.feed(b"llama-vocab.cpp:12: GGML_ASSERT(a == b) failed\n0.00.004.426 I srv load_model: loading model\n")
+    log.close()
+    assert log.last_line() == "llama-vocab.cpp:12: GGML_ASSERT(a == b) failed"
+
+
 def test_similar_ids_have_different_log_names_and_none_is_a_path() -> None:
     names = {worker_log_name(text) for text in ("org/a:Q4", "org-a-Q4", "../../etc/passwd", "org/a/Q4")}
     assert len(names) == 4
