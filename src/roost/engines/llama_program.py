@@ -54,7 +54,16 @@ def installed_embedded() -> Embedded | None:
         package = distribution("xllamacpp")
     except PackageNotFoundError:
         return None
-    return Embedded(version=package.version, device=device_of(package.version, package.read_text("WHEEL") or ""))
+    version = version_in(package.read_text("METADATA") or "")
+    return Embedded(version=version, device=device_of(version, package.read_text("WHEEL") or ""))
+
+
+def version_in(metadata: str) -> str:
+    """From the headers of a package. `Distribution.version` parses the long description behind them too: 2 ms, several
+    times a start."""
+    headers, _, _ = metadata.partition("\n\n")
+    found = re.search(r"^Version: *(\S+)", headers, re.MULTILINE)
+    return found.group(1) if found else "unknown"
 
 
 def device_of(version: str, wheel: str) -> str:

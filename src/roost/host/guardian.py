@@ -15,19 +15,38 @@ killed when it has more than LIMIT for itself, or more than PROMISE while the ma
 DATA, unless 0, is what the kernel lets the worker's own process map for itself (Linux). GROUP, unless -, is the folder
 of the control group that the worker goes into. The kill is told as `memory PRIVATE AVAILABLE`.
 
-It runs before any library is importable: standard library only, no roost imports.
+It runs before any library is importable: standard library only, no roost imports. A worker's program starts only after
+it, so that it loads as little as it can: `signal` and `contextlib` are Python around enums and collections, which take
+as long as the rest of its start.
 """
 
-import contextlib
 import os
 import resource
 import select
-import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 PAGE_BYTES = resource.getpagesize()
+
+
+class Suppressed:
+    """`contextlib.suppress`."""
+
+    def __init__(self, *kinds: type[BaseException]) -> None:
+        self._kinds = kinds
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool:
+        return kind is not None and issubclass(kind, self._kinds)
 
 
 def prctl(option: int, value: int) -> None:
@@ -51,9 +70,9 @@ def become_worker(argv: list[str], guardian_pid: int, nice: int, close: tuple[in
         os.close(descriptor)
     os.umask(0o077)
     # The kernel's out-of-memory killer takes a worker before the daemon.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+    with Suppressed(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("500")
-    with contextlib.suppress(OSError):
+    with Suppressed(OSError):
         os.nice(nice)
     try:
         os.execvpe(argv[0], argv, os.environ)
@@ -67,7 +86,7 @@ def children_of(pid: int) -> list[int]:
     found = []
     for name in os.listdir("/proc") if sys.platform.startswith("linux") else ():
         if name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
+            with Suppressed(OSError, ValueError, IndexError):
                 with open(f"/proc/{name}/stat") as stat:
                     line = stat.read()
                 fields = line[line.rindex(")") + 2 :].split()
@@ -78,11 +97,11 @@ def children_of(pid: int) -> list[int]:
 
 def kill_tree(worker: int) -> None:
     """SIGKILL to the worker's group and to everything that was left to us, until nothing is left to wait for."""
-    with contextlib.suppress(OSError):
+    with Suppressed(OSError):
         os.killpg(worker, signal.SIGKILL)
     for _ in range(200):
         for pid in children_of(os.getpid()):
-            with contextlib.suppress(OSError):
+            with Suppressed(OSError):
                 os.kill(pid, signal.SIGKILL)
         if reap() is None:
             break
@@ -146,20 +165,20 @@ class Watch:
 
 def join_group(pid: int, folder: str) -> None:
     if folder != "-":
-        with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", "w") as members:
+        with Suppressed(OSError), open(f"{folder}/cgroup.procs", "w") as members:
             members.write(str(pid))
 
 
 def limit_data(pid: int, size: int) -> None:
     if size and sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError, ValueError):
+        with Suppressed(OSError, ValueError):
             resource.prlimit(pid, resource.RLIMIT_DATA, (size, size))
 
 
 def descendants_of(pid: int) -> list[int]:
     """As the kernel lists them at once (Linux); of a kernel that does not, none."""
     found: list[int] = []
-    with contextlib.suppress(OSError):
+    with Suppressed(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children") as children:
                 for child in children.read().split():
@@ -185,7 +204,7 @@ def private_bytes(pid: int) -> int:
 
 def available_bytes() -> int:
     """What the machine has without swapping; where it cannot be told, more than any line."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    with Suppressed(OSError, ValueError, IndexError):
         with open("/proc/meminfo") as meminfo:
             line = next((line for line in meminfo if line.startswith("MemAvailable:")), "")
         return int(line.split()[1]) * 1024
@@ -193,7 +212,7 @@ def available_bytes() -> int:
 
 
 def say(status: int, text: str) -> None:
-    with contextlib.suppress(OSError):
+    with Suppressed(OSError):
         os.write(status, text.encode())
 
 

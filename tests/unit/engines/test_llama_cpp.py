@@ -9,7 +9,7 @@ import pytest
 from roost.catalog.spec import ModelFormat
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines.llama_cpp import LlamaCpp
-from roost.engines.llama_program import device_of
+from roost.engines.llama_program import device_of, version_in
 from roost.engines.types import Available, NotInstalled, ProofKind, UnixEndpoint
 from roost.errors import BadConfiguration, Unavailable
 from tests.unit.engines.specs import EMBEDDED, PATHS, PLACE, Models, gguf
@@ -112,3 +112,9 @@ def test_the_embedded_server_is_preferred_to_one_on_the_path() -> None:
 )
 def test_the_wheel_tells_the_device(version: str, tag: str, device: str) -> None:
     assert device_of(version, f"Wheel-Version: 1.0\n{tag}\n") == device
+
+
+def test_a_version_is_that_of_the_headers_alone() -> None:
+    headers = "Metadata-Version: 2.4\nName: xllamacpp\nVersion: 2026.1.0+cu128\nLicense-File: LICENSE\n"
+    assert version_in(f"{headers}\nText\n\nVersion: 1\n") == "2026.1.0+cu128"
+    assert version_in("Name: xllamacpp\n\nVersion: 1\n") == "unknown"
