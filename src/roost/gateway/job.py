@@ -83,16 +83,36 @@ class Job:
         """
         worker = await self._ready(wait)
         try:
-            return await attempt(worker)
+            return await self._attempted(attempt, worker)
         except BROKEN as error:
             if self.answering or "stall" in self.ticket.why_lost() or not await self.ticket.failed(error):
                 raise self.lost(error) from error
         self.call.exchange.cause = "retried on a fresh worker"
         worker = await self._ready(wait)
         try:
-            return await attempt(worker)
+            return await self._attempted(attempt, worker)
         except BROKEN as error:
             raise self.lost(error) from error
+
+    async def _attempted(self, attempt: Callable[[ReadyWorker], Awaitable[T]], worker: ReadyWorker) -> T:
+        """The attempt, broken off when the request is cancelled for memory in it."""
+        revoked: list[RoostError] = []
+
+        def revoke(error: RoostError) -> None:
+            revoked.append(error)
+            limit.reschedule(asyncio.get_running_loop().time())
+
+        try:
+            async with asyncio.timeout(None) as limit:
+                self.ticket.on_revoked(revoke)
+                try:
+                    return await attempt(worker)
+                finally:
+                    self.ticket.on_revoked(None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise revoked[0] from None
 
     async def _ready(self, wait: Callable[[], Awaitable[ReadyWorker]]) -> ReadyWorker:
         exchange = self.call.exchange

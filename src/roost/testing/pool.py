@@ -46,6 +46,8 @@ class FakeWorker:
     second_url: str | None = None
     #: Raised by `beat`.
     revoked: RoostError | None = None
+    #: Whom the last request wants told of that.
+    on_revoked: Callable[[RoostError], None] | None = None
     #: What `overdue` says.
     overdue: bool = False
     #: What `why_lost` says.
@@ -97,6 +99,9 @@ class FakeTicket:
         self.tokens += tokens
         if tokens and self._worker.revoked:
             raise self._worker.revoked
+
+    def on_revoked(self, told: Callable[[RoostError], None] | None) -> None:
+        self._worker.on_revoked = told
 
     def overdue(self) -> bool:
         return self._worker.overdue

@@ -139,7 +139,8 @@ class Guarded(Floor):
                 self._tell("answered a waiting batch of", station)
 
     def _cancel_newest(self, *, batches_only: bool) -> None:
-        """One a look: it ends with its next token. What has no end of its own sends none."""
+        """One a look: it ends at once before its first byte, then with its next token. What has no end of its own
+        sends none."""
         running = [
             (place.sent_at, place.arrival, place, station)
             for station in self._stations.values()
@@ -150,10 +151,12 @@ class Guarded(Floor):
         chosen = batches or ([] if batches_only else running)
         if chosen:
             *_, place, station = max(chosen, key=lambda one: one[:2])
-            place.revoked = InsufficientMemory(
-                f"{station.model_id} was stopped in mid-answer: {self._cause()}",
-                should_retry=True,
-                retry_after_s=RETRY_AFTER_S,
+            place.revoke(
+                InsufficientMemory(
+                    f"{station.model_id} was stopped in mid-answer: {self._cause()}",
+                    should_retry=True,
+                    retry_after_s=RETRY_AFTER_S,
+                )
             )
             self._tell("cancelled a request of", station)
 

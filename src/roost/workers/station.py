@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -37,6 +38,13 @@ class Place:
     left: bool = False
     #: It is to end at its next token, with this.
     revoked: RoostError | None = None
+    #: Told of it at once, while no token would end the wait.
+    on_revoked: Callable[[RoostError], None] | None = None
+
+    def revoke(self, error: RoostError) -> None:
+        self.revoked = error
+        if self.on_revoked is not None:
+            self.on_revoked(error)
 
     def running_view(self) -> RunningView:
         return RunningView(self.sent_at, self.last_beat, self.entry.prompt_bytes)

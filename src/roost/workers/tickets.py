@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
+from roost.errors import RoostError
 from roost.workers.lifecycle import State
 from roost.workers.station import Place, Station
 from roost.workers.types import Progress, ReadyWorker
@@ -44,6 +46,9 @@ class RequestTicket:
         self._place.last_beat = self._pool.now()
         if tokens and self._place.revoked is not None:
             raise self._place.revoked
+
+    def on_revoked(self, told: Callable[[RoostError], None] | None) -> None:
+        self._place.on_revoked = told
 
     def overdue(self) -> bool:
         return self._pool.overdue(self._station, self._place)

@@ -13,6 +13,7 @@ from roost.catalog.spec import ModelSpec
 from roost.engines.types import EngineTraits, ProofGrade
 from roost.engines.wire import Posted as Posted
 from roost.engines.wire import Wire
+from roost.errors import RoostError
 
 
 class Phase(StrEnum):
@@ -80,6 +81,11 @@ class Ticket(Protocol):
         """Generation made progress: feeds the wedge watch. Cheap; call it for each upstream chunk that holds a token.
         With 0: it did not, but not for the worker's fault. Raises the RoostError that this request is to end with when
         it was cancelled for memory."""
+        ...
+
+    def on_revoked(self, told: Callable[[RoostError], None] | None) -> None:
+        """Who waits for what no token interrupts is told at once when the request is cancelled for memory, with what
+        it is to end with. None: nobody waits so any more."""
         ...
 
     def overdue(self) -> bool:

@@ -200,6 +200,26 @@ async def test_a_request_that_is_cancelled_for_memory_ends_with_its_reason(short
         await until(lambda: gate.engine.recorder.requests[1].disconnected_at is not None)
 
 
+@pytest.mark.parametrize("cancels", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_one_that_waits_for_its_first_byte_is_cancelled_for_memory_at_once(
+    short_path: Path, stream: bool, cancels: bool
+) -> None:
+    traits = EngineTraits(cancels_non_stream=cancels, context_check="none", surfaces=ALL_SURFACES)
+    short = InsufficientMemory("a was stopped in mid-answer: memory is short", should_retry=True, retry_after_s=30)
+    async with front(short_path, worker={"traits": traits}) as gate, asyncio.TaskGroup() as group:
+        asked = group.create_task(gate.chat(stream=stream, x_stand_in={"delay_s": 60.0}))
+        await until(lambda: bool(gate.engine.recorder.requests))
+        told = gate.pool.workers[MODEL].on_revoked
+        assert told is not None
+        told(short)
+        response, body = await asyncio.wait_for(asked, 10)
+        error = json.loads(body)["error"]
+        assert (response.status, error["code"], error["message"]) == (503, "insufficient_memory", short.message)
+        await until(lambda: gate.engine.recorder.requests[0].disconnected_at is not None)
+        assert gate.pool.workers[MODEL].on_revoked is None and not gate.pool.tickets[0].failures
+
+
 async def test_a_relayed_stream_of_comments_is_no_progress_either(short_path: Path) -> None:
     async with front(short_path, worker={"overdue": True}) as gate:
         body = chat_body(stream=True, x_stand_in={"chatter": True})

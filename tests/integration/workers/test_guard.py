@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from roost.errors import ConcurrencyLimit, InsufficientMemory
+from roost.errors import ConcurrencyLimit, InsufficientMemory, RoostError
 from roost.host.memory_types import Pressure, Swap
 from roost.memory import tripwire
 from roost.memory.learned import Learned
@@ -183,8 +183,11 @@ async def test_below_the_floor_nothing_is_taken_and_batches_that_run_end_the_new
         person = bench.enter("a")
         for ticket in (first, second, person):
             await ticket.worker()
+        told_at_once: list[RoostError] = []
+        second.on_revoked(told_at_once.append)
         memory.change(available_bytes=VERY_SHORT)
         await until(lambda: ends(second))
+        assert [error.code for error in told_at_once] == ["insufficient_memory"]
         told = ends(first)
         await until(lambda: ends(first))
         assert not told and not ends(person)
