@@ -19,7 +19,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Length of `make soak`.
 SOAK_MINUTES ?= 10
 
-.PHONY: help run install test test-engines test-containers test-gpu test-thorough test-memory-faults lint types unit check
+.PHONY: help run install test test-engines test-containers test-agents test-gpu test-thorough test-memory-faults lint types unit check
 .PHONY: soak soak-defects bench bench-memory wheel lock docs clean
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make test           install and pass all tests but those of the gigabyte engines and of real containers"
 	@echo "make test-engines   make test, then the tests of vllm-mlx (1.2 GB of environment)"
 	@echo "make test-containers  the tests of workers in containers, with docker and podman as far as they run here"
+	@echo "make test-agents    coding agents and frameworks of others against leaking tool calls (needs Node.js 20 and npm)"
 	@echo "make test-gpu       admission on a real NVIDIA GPU, with mlx-lm on CUDA"
 	@echo "make test-thorough  the rarer ends of containers, spares and caches over real processes: minutes"
 	@echo "make check          lint, types and the unit tests: seconds"
@@ -88,7 +89,7 @@ TOGETHER := $(if $(filter-out 0,$(PYTEST_WORKERS)),--numprocesses $(PYTEST_WORKE
 
 test: lint types
 	$(PREPARE) mlx-lm
-	$(PYTEST) -m "not engines and not containers and not gpu and not thorough" $(TOGETHER) $(PYTEST_ARGS)
+	$(PYTEST) -m "not engines and not containers and not agents and not gpu and not thorough" $(TOGETHER) $(PYTEST_ARGS)
 
 # What the quick run has no room for.
 test-thorough: $(TEST_STAMP)
@@ -111,6 +112,17 @@ test-containers: $(TEST_STAMP)
 	  exit 1; }
 	$(PREPARE)
 	ROOST_TEST_CONTAINERS=1 $(PYTEST) -m containers -rs $(PYTEST_ARGS)
+
+# The agents live outside the tree too; nothing that a package brings is run to install it.
+AGENTS := $(CACHE)/agents
+test-agents: $(TEST_STAMP)
+	@command -v npm >/dev/null || { echo "cannot test agents: npm is missing; install Node.js 20 or newer" >&2; exit 1; }
+	$(PREPARE)
+	mkdir -p "$(AGENTS)"
+	cp requirements/agents/package.json requirements/agents/package-lock.json "$(AGENTS)"
+	npm ci --prefix "$(AGENTS)" --omit=optional --ignore-scripts --no-audit --no-fund
+	$(PIP_INSTALL) --require-hashes --requirement requirements/agents.txt
+	ROOST_TEST_AGENTS="$(AGENTS)" $(PYTEST) -m agents -rs $(PYTEST_ARGS)
 
 # ROOST_ENGINE_MLX_LM_PYTHON: an interpreter with mlx-lm and the CUDA backend of MLX.
 test-gpu: $(TEST_STAMP)
@@ -165,6 +177,8 @@ lock:
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2 uv==0.13.9
 	$(PIP_COMPILE) --output-file requirements/run.txt pyproject.toml
 	$(PIP_COMPILE) --extra test --output-file requirements/test.txt pyproject.toml
+	$(PIP_COMPILE) --extra test --extra agents --output-file requirements/agents.txt pyproject.toml
+	cd requirements/agents && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 	PATH="$(CURDIR)/build/lock/bin:$$PATH" $(PYTHON) scripts/lock_engines.py
 
 clean:

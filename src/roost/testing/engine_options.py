@@ -22,6 +22,8 @@ class Behaviour:
     text: str | None = None
     #: The reply's tokens as they are: a text in pieces of any length.
     pieces: tuple[str, ...] | None = None
+    #: A scripted agent: the reply's text by how many results of tools a request with tools brings.
+    turns: tuple[str, ...] | None = None
     #: Silence before the first token, on top of the process's prefill delay.
     delay_s: float = 0.0
     #: Like `delay_s`, but the CPU works: a long prefill.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roost.testing.engine_options import Behaviour
@@ -44,7 +44,7 @@ class Reply:
 
 def compose(model: str, digest: str, chat: bool, body: Mapping[str, Any], behaviour: Behaviour) -> Reply:
     """The deterministic reply: it names the served model and the digest of the request's bytes."""
-    words = reply_words(model, digest, behaviour)
+    words = reply_words(model, digest, at_turn(behaviour, body))
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     cut = isinstance(limit, int) and limit < len(words)
     finish = "tool_calls" if behaviour.tool_call else "length" if cut else "stop"
@@ -58,6 +58,14 @@ def compose(model: str, digest: str, chat: bool, body: Mapping[str, Any], behavi
         reasoning=behaviour.reasoning,
         tool_call=behaviour.tool_call,
     )
+
+
+def at_turn(behaviour: Behaviour, body: Mapping[str, Any]) -> Behaviour:
+    """What is said at this turn of a script. A request without tools, for a title say, is no turn of it."""
+    if not behaviour.turns or not body.get("tools"):
+        return behaviour
+    results = sum(message.get("role") == "tool" for message in body.get("messages") or ())
+    return replace(behaviour, text=behaviour.turns[min(results, len(behaviour.turns) - 1)])
 
 
 def reply_words(model: str, digest: str, behaviour: Behaviour) -> tuple[str, ...]:
