@@ -43,6 +43,8 @@ class AdmitAlone:
     """Nobody knows its size: it gets the machine for itself, is measured and guarded."""
 
     reason: str
+    #: What it was seen to take on the host, which is more than there is now; 0: nothing was seen.
+    seen_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from roost.memory.admission import Admit, Refuse, Verdict, admit, admit_declared, verdict_on_unknown
+from roost.memory.admission import Admit, AdmitAlone, Refuse, Verdict, admit, admit_declared, verdict_on_unknown
 from roost.memory.budget import GIB, HOST
 from roost.memory.footprint import Footprint
 from roost.memory.needs import MEASURED_MARGIN, Amount, Basis, Need, declared_need, need_of
@@ -62,5 +62,7 @@ def _unsized(question: Question, unknown: Unknown, machine: Machine, peak_bytes:
         return admit_declared(raised(declared_need(round(question.declared_gb * GIB)), peak_bytes), machine.day)
     if peak_bytes and unknown.kind is Ignorance.UNDECLARED:
         seen = admit_declared(raised(declared_need(0), peak_bytes), machine.day)
-        return verdict_on_unknown(unknown) if isinstance(seen, Refuse) else seen
+        if isinstance(seen, Refuse):
+            return AdmitAlone(f"it took {peak_bytes / GIB:.1f} GiB before: {seen.reason}", peak_bytes)
+        return seen
     return verdict_on_unknown(unknown)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from roost.host.memory_types import Gpu, GpuKind, HostMemory, UnreadableGpu
 from roost.memory import dry_run
-from roost.memory.admission import Admit, Clamp, Refuse, Verdict
+from roost.memory.admission import Admit, AdmitAlone, Clamp, Refuse, Verdict
 from roost.memory.budget import GIB, HOST
 from roost.memory.devices import Eviction, Resident, evict_for, visible
 from roost.memory.dry_run import DryRunFailed
@@ -170,6 +170,8 @@ def admission_of(order: StartOrder, view: View) -> Admission:
             shown = _on_devices(_clamped(order, shape), devices.gpus, view.machine)
             note = f"{_promised(need)}, cut to a context of {shape.context:,} and {shape.sequences} at once"
             return Admission(shown, need.total_bytes, note, view.peak_key(shape))
+        case AdmitAlone(seen_bytes=seen) if seen:
+            return Admission(order, None, f"{seen / GIB:.1f} GiB taken before, not promised", view.peak_key(None))
         case _:
             return Admission(order, None, "size unknown", view.peak_key(None))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from roost.memory.needs import Basis, declared_need
 from roost.memory.plan import Held, Machine, Question, machine_of
 from roost.memory.sizing import Sizer
 from roost.memory.types import LoadShape
+from roost.workers.allowed import View, admission_of
 from tests.unit.memory.specs import CODER, llama_shape
 
 SHAPE = llama_shape(32_768, 4, unified=True)
@@ -72,7 +74,12 @@ def test_a_higher_peak_counts_at_once_and_a_lower_one_never() -> None:
 @pytest.mark.parametrize("peak_gib", [0, 12])
 def test_a_worker_of_undeclared_size_is_never_refused(peak_gib: int) -> None:
     found = decide(UNSIZED, machine(), lambda shape: peak_gib * GIB, allow_clamp=False)
-    assert isinstance(found, AdmitAlone)
+    assert isinstance(found, AdmitAlone) and found.seen_bytes == peak_gib * GIB
+    assert ("it took 12.0 GiB before: " in found.reason) == bool(peak_gib)
+    view = View(found, UNSIZED, machine(), lambda shape: "key")
+    order: Any = object()
+    shown = {0: "size unknown", 12: "12.0 GiB taken before, not promised"}
+    assert admission_of(order, view).note == shown[peak_gib]
 
 
 def test_what_an_undeclared_worker_was_seen_to_take_is_promised_to_it() -> None:
