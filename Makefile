@@ -120,7 +120,7 @@ test-agents: $(TEST_STAMP)
 	$(PREPARE)
 	mkdir -p "$(AGENTS)"
 	cp requirements/agents/package.json requirements/agents/package-lock.json "$(AGENTS)"
-	npm ci --prefix "$(AGENTS)" --omit=optional --ignore-scripts --no-audit --no-fund
+	npm install --prefix "$(AGENTS)" --omit=optional --ignore-scripts --no-audit --no-fund
 	$(PIP_INSTALL) --require-hashes --requirement requirements/agents.txt
 	ROOST_TEST_AGENTS="$(AGENTS)" $(PYTEST) -m agents -rs $(PYTEST_ARGS)
 
