@@ -106,8 +106,7 @@ class Gate:
         self._keys[start] = admission.peak_key
         sizer = view.question.sizer
         means = self.holdings.choose(start, order, sizer.shape.device if sizer else None)
-        promised = {"promised_bytes": admission.promised_bytes, "why": admission.note, "held_by": means.value}
-        log.info("memory promised", model=order.spec.id, start=start, **promised)
+        log.info("memory promised", model=order.spec.id, start=start, why=admission.note, held_by=means.value)
         return replace(admission, held_by=means.value)
 
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
