@@ -405,3 +405,19 @@ def test_a_full_disk_fails_no_request(stand_in: MakeRoost, tmp_path: Path) -> No
     until_sync(lambda: any("activity" in p["text"] for p in roost.status()["problems"]), timeout_s=10)
     psutil.Process(roost.process.pid).rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
     assert ask(roost).status_code == 200
+
+
+def test_a_load_on_a_full_disk_is_refused_with_the_reason_and_leaves_nothing(stand_in: MakeRoost) -> None:
+    roost = stand_in().start()
+    assert roost.process
+    unloaded = httpx.post(f"{roost.url}/roost/v1/models/{roost.status()['workers'][0]['model']}/unload")
+    assert unloaded.status_code == 200
+    psutil.Process(roost.process.pid).rlimit(psutil.RLIMIT_FSIZE, (0, psutil.RLIM_INFINITY))
+    refused = ask(roost)
+    psutil.Process(roost.process.pid).rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (503, "storage_full")
+    assert "free some space" in error["message"]
+    run = roost.home / "state/run"
+    assert [path.name for path in run.rglob("*") if path.name.startswith("w-") or path.suffix == ".tmp"] == []
+    until_sync(lambda: ask(roost).status_code == 200, timeout_s=20)

@@ -60,6 +60,7 @@ IMPORTS: dict[str, Rule] = {
         "memory",
         "engines",
         "config.layout",
+        "config.files",
         because="it sees no HTTP request and no name: others hold its tickets",
     ),
     "routing": rule("registry", "catalog", "memory", because="pure: workers and nodes come in as status values"),

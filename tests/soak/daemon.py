@@ -186,8 +186,8 @@ async def footprint_of(pid: int, home: Path) -> Footprint:
     process, told = psutil.Process(pid), home / "tasks"
     told.unlink(missing_ok=True)
     process.send_signal(signal.SIGUSR2)
-    tasks = int(await until(lambda: told.exists() and told.read_text().strip(), timeout_s=10, what="its tasks"))
-    return Footprint(process.num_fds(), process.memory_info().rss, tasks)
+    doing = str(await until(lambda: told.exists() and told.read_text(), timeout_s=10, what="its tasks")).splitlines()
+    return Footprint(process.num_fds(), process.memory_info().rss, len(doing), tuple(doing))
 
 
 async def settled_footprint(pid: int, home: Path, timeout_s: float = 20.0) -> Footprint:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from tests.soak.record import Ending, Fact, Fault, Herd, Line, Record, Request
+from tests.soak.record import Ending, Fact, Fault, Herd, Line, Record, Request, Rest
 
 #: Late by more than this is hung.
 GRACE_S = 5.0
@@ -361,13 +361,19 @@ def _daemon(record: Record, volume: Volume) -> Iterator[Row]:
     yield Row("descriptors more than at the start", grown <= 5, str(grown), "<= 5")
     if rest.first.tasks is not None and rest.last.tasks is not None:
         more = rest.last.tasks - rest.first.tasks
-        yield Row("tasks more or fewer than at the start", abs(more) <= 2, str(more), "-2 to 2")
+        yield Row("tasks more or fewer than at the start", abs(more) <= 2, str(more), "-2 to 2", _other_tasks(rest))
     yield _memory(record)
     over = [f"{n}: {b / MB:.1f} MiB" for n, b in rest.log_bytes.items() if b > rest.log_cap_bytes]
     yield none_of(f"logs beyond {rest.log_cap_bytes / MB:g} MiB", over, len(rest.log_bytes))
     limit_s = record.drain_s + GRACE_S
     yield Row("time to stop", rest.stop_s <= limit_s, f"{rest.stop_s:.1f} s", f"<= {limit_s:g} s")
     yield Row("exit code", rest.exit_code == 0, str(rest.exit_code), "0")
+
+
+def _other_tasks(rest: Rest) -> tuple[str, ...]:
+    first, last = Counter(rest.first.doing), Counter(rest.last.doing)
+    more, fewer = sorted((last - first).elements()), sorted((first - last).elements())
+    return (*(f"more: {name}" for name in more), *(f"fewer: {name}" for name in fewer))
 
 
 def _memory(record: Record) -> Row:

@@ -119,6 +119,8 @@ class Footprint:
     descriptors: int
     resident_bytes: int
     tasks: int | None
+    #: What each task runs.
+    doing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -241,9 +241,7 @@ class Soak:
 
     async def _at_rest(self, first: Footprint | None) -> Footprint:
         """One model loaded, nobody there: what the daemon holds once it has let go of the rest."""
-        for model, worker in (await self.daemon.workers()).items():
-            if worker["pid"]:
-                await self.daemon.ask("POST", f"/roost/v1/models/{model}/unload")
+        await until(self._none_loaded, timeout_s=_SETTLE_S, what="no model is loaded")
         await self.daemon.ask("POST", f"/roost/v1/models/{EMBEDDED_ID}/load")
         if first is None:
             return await self.daemon.settled_footprint()
@@ -257,6 +255,14 @@ class Soak:
         with suppress(DeadlineExceeded):
             await until(no_more, timeout_s=_SETTLE_S)
         return last
+
+    async def _none_loaded(self) -> bool:
+        """A start that has no process yet counts: it would be a model more later on."""
+        states = {model: worker["state"] for model, worker in (await self.daemon.workers()).items()}
+        coming = [model for model, state in states.items() if state not in ("stopped", "failed")]
+        for model in coming:
+            await self.daemon.ask("POST", f"/roost/v1/models/{model}/unload")
+        return not coming
 
     # The end.
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from roost.config.files import storage_error
 from roost.engines.types import WorkerPlace
 from roost.errors import BadConfiguration
 
@@ -16,7 +17,8 @@ LONGEST_SOCKET_PATH_BYTES = 103
 
 
 def make_place(run_dir: Path) -> WorkerPlace:
-    """Creates the 0700 home. Raises BadConfiguration when the run folder's path is too long for a socket."""
+    """Creates the 0700 home. Raises BadConfiguration when the run folder's path is too long for a socket, StorageFull
+    or OSError when there can be no home."""
     nonce = secrets.token_hex(8)
     path = run_dir / f"{nonce[:8]}.sock"  # llama.cpp takes a host of this suffix for a unix socket
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH_BYTES:
@@ -25,9 +27,13 @@ def make_place(run_dir: Path) -> WorkerPlace:
             "move the state with ROOST_STATE"
         )
     home = run_dir / f"w-{nonce[:8]}"
-    home.mkdir(parents=True, mode=0o700)
     place = WorkerPlace(path, home, _free_port(), secrets.token_urlsafe(24), nonce)
-    place.saved.mkdir(mode=0o700)
+    try:
+        home.mkdir(parents=True, mode=0o700)
+        place.saved.mkdir(mode=0o700)
+    except OSError as error:
+        shutil.rmtree(home, ignore_errors=True)
+        raise storage_error(error, home) from error
     return place
 
 

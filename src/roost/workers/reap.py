@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from roost.config.files import storage_error
 from roost.host.types import Host, ProcessIdentity
 from roost.workers.containers import CannotAsk, Client, remove_all
 
@@ -44,11 +45,16 @@ class WorkerRecord:
     container: ContainerTrace | None = None
 
     def write(self, folder: Path) -> Path:
+        """Whole or not at all; not synced, since no worker outlives the machine. Raises StorageFull, OSError."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / f"{self.nonce}.json"
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self)))
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(asdict(self)))
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise storage_error(error, path) from error
         return path
 
 
@@ -77,7 +83,16 @@ def reap_orphans(host: Host, folder: Path, run_dir: Path) -> list[str]:
     told: list[str] = []
     for path in sorted((*folder.glob("*.json"), *(folder / LEFT).glob("*.json"))):
         told += _reap(host, path, folder, run_dir)
+    _sweep(folder, run_dir)
     return told
+
+
+def _sweep(folder: Path, run_dir: Path) -> None:
+    """What a daemon left that was killed before it had written the record of a start: nothing ran of it yet."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+    for path in run_dir.glob("w-" + "[0-9a-f]" * 8):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _reap(host: Host, path: Path, folder: Path, run_dir: Path) -> list[str]:

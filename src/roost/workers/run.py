@@ -164,7 +164,7 @@ class WorkerRun:
         """Returns when nothing of this start is left. Failures are in `failure`, never raised, but for cancellation."""
         try:
             await self._live()
-        except (RoostError, StartFailed) as error:
+        except (RoostError, StartFailed, OSError) as error:
             self.failure = as_unavailable(self.order.spec.id, error)
         finally:
             if self._process:

@@ -130,6 +130,16 @@ def test_what_is_left_of_a_killed_daemon_is_ended_and_a_decoy_lives(short_path: 
             process.wait()
 
 
+def test_what_a_daemon_left_that_was_killed_before_its_record_was_whole_is_removed(short_path: Path) -> None:
+    folder, kept = short_path / "workers", short_path / "w-mine"
+    (short_path / "w-0123abcd" / "saved").mkdir(parents=True)
+    kept.mkdir()
+    folder.mkdir()
+    (folder / "0123abcd.tmp").write_text('{"nonce"')
+    assert reap_orphans(this_host(), folder, short_path) == []
+    assert sorted(path.name for path in short_path.rglob("*")) == ["w-mine", "workers"]
+
+
 def test_a_record_that_points_outside_the_run_folder_removes_nothing(short_path: Path) -> None:
     precious = short_path / "precious"
     precious.mkdir()

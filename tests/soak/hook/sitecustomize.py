@@ -1,6 +1,6 @@
 """Loaded by the interpreter of a daemon under test (PYTHONPATH), and by nothing else.
 
-It adds one thing to the installed roost: on SIGUSR2 the number of its tasks is written to a file. Where SOAK_DEFECT
+It adds one thing to the installed roost: on SIGUSR2 what its tasks run is written to a file. Where SOAK_DEFECT
 names one, a defect is planted too.
 """
 
@@ -12,7 +12,11 @@ import sys
 
 
 def _tell_tasks(number, frame):
-    pathlib.Path(os.environ["SOAK_TASKS"]).write_text(f"{len(asyncio.all_tasks())}\n")
+    doing = sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks())
+    whole = pathlib.Path(os.environ["SOAK_TASKS"])
+    part = whole.with_name("tasks-part")
+    part.write_text("\n".join(doing))
+    part.replace(whole)
 
 
 if "SOAK_TASKS" in os.environ and sys.argv[1:2] == ["up"]:
