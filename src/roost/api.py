@@ -124,6 +124,8 @@ class RoleReport(Shape):
     #: False: the rotation policy makes it unreachable while the resident stays; `note` says why.
     reachable: bool
     note: str | None = None
+    #: Of a role that requires tools: fit, fit-with-repair, unfit, unverified; None: it does not require them.
+    verdict: str | None = None
 
 
 class RequestStatistics(Shape):
@@ -172,3 +174,5 @@ class RoleChange(Shape):
     """Body of `PUT /roost/v1/roles/{role}`."""
 
     model: str
+    #: Also if the role requires what the model was not found fit for.
+    force: bool = False

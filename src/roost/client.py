@@ -56,6 +56,17 @@ class Delta:
     finish: str = ""
 
 
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it came, errors too."""
+
+    status: int
+    #: Names in lower case.
+    headers: Mapping[str, str]
+    #: The JSON object; empty for anything else.
+    body: Mapping[str, Any]
+
+
 class DaemonClient:
     """One connection's worth of questions. Use it as an async context manager."""
 
@@ -133,6 +144,20 @@ class DaemonClient:
                 if delta := _delta(event):
                     yield delta
 
+    async def complete(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+        """A chat completion in one piece, whatever becomes of it. Raises RoostClientError without an answer."""
+        way = self._request("POST", "/v1/chat/completions", body=body, headers=headers, raise_errors=False)
+        async with way as response:
+            found = await _body(response)
+            told = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, told, found if isinstance(found, dict) else {})
+
+    async def events(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        """The chunks of a chat completion. Raises RoostClientError when it is refused, or breaks off."""
+        async with self._request("POST", "/v1/chat/completions", body=body, headers=headers) as response:
+            async for event in _events(response):
+                yield event
+
     async def _json(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None, timeout_s: float | None = None
     ) -> Any:
@@ -146,12 +171,14 @@ class DaemonClient:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         raise_errors: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=QUESTION_TIMEOUT_S)
+        asked = self._session.request(method, BASE + path, json=body, headers=headers, timeout=timeout)
         try:
-            async with self._session.request(method, BASE + path, json=body, timeout=timeout) as response:
+            async with asked as response:
                 if raise_errors and response.status >= 400:
                     raise _refusal(response.status, await response.read())
                 yield response

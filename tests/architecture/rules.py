@@ -74,6 +74,7 @@ IMPORTS: dict[str, Rule] = {
         "toolcalls",
         because="engines are behind workers' tickets: a request must not depend on which engine answers",
     ),
+    "verify": rule("client", because="it measures through the front door, as any client could"),
     "client": rule("daemon_types", because="it knows the API's shapes, not the daemon's insides"),
     "daemon_types": rule(because="the seam between cli and daemon imports neither"),
     "cli": rule(
@@ -88,6 +89,8 @@ IMPORTS: dict[str, Rule] = {
         "bench",
         "daemon_types",
         "store.keys",
+        "store.verdicts",
+        "verify",
         because="what concerns the running daemon goes through its API, so that scripts can do the same",
     ),
     "daemon": rule(

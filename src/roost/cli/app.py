@@ -26,6 +26,7 @@ from roost.cli import (
     stop,
     up,
     use,
+    verify,
     wait,
 )
 
@@ -86,7 +87,7 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
             ("discover", models.models_discover),
             ("show", models.models_show),
             ("rm", models.models_rm),
-            ("verify", models.models_verify),
+            ("verify", verify.models_verify),
         ),
         models.models_list,
     ),

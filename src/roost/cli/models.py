@@ -14,7 +14,6 @@ from roost.catalog.spec import SourceKind
 from roost.cli import models_text
 from roost.cli.announce import Bar
 from roost.cli.doors import Here, here, load_settings, open_catalog, read_registry
-from roost.cli.failure import FAILED
 from roost.cli.format import size
 from roost.cli.output import note, say, say_all, say_json
 from roost.cli.status import JSON_HELP
@@ -178,28 +177,6 @@ def _removal(place: Here, catalog: Catalog, found: ModelSpec | UnavailableModel)
     from roost.catalog.upkeep import removal_of
 
     return removal_of(found, catalog.all(), place.paths.models, is_added=found.id in catalog.added())
-
-
-def models_verify(model: IdArgument, as_json: JsonOption = False) -> None:
-    """Read every byte of a model and hold its digests against the recorded ones; exit code 1 if one differs.
-
-    \b
-    Example:
-      roost models verify SmolLM2-135M-Instruct-Q4_1
-    """
-    catalog = _catalog(here())
-    found = find_model(model, catalog.all())
-    bar = Bar(sys.stderr)
-    try:
-        report = catalog.verify(found.id, bar.show_step)
-    finally:
-        bar.close()
-    if as_json:
-        say_json({**asdict(report), "ok": report.ok})
-    else:
-        say_all(models_text.verdict_lines(report))
-    if not report.ok:
-        raise typer.Exit(FAILED)
 
 
 def _catalog(place: Here) -> Catalog:

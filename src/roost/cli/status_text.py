@@ -190,6 +190,8 @@ def _role_state(role: RoleReport) -> str:
         words.append("as default")
     if not role.reachable:
         words.append("unreachable")
+    if role.verdict:
+        words.append("unverified for tools" if role.verdict == "unverified" else f"{role.verdict} for tools")
     return ", ".join(words) + (f": {role.note}" if role.note else "")
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
-from roost.cli.doors import Here, ask_daemon, daemon_answers, here, load_settings, open_catalog, read_registry
+from roost.cli.doors import (
+    Here,
+    ask_daemon,
+    build_engines,
+    daemon_answers,
+    here,
+    load_settings,
+    open_catalog,
+    read_registry,
+)
 from roost.cli.output import note, say, say_json
 from roost.cli.status_text import NOT_LOADED
 from roost.cli.suggest import did_you_mean, nearest
+from roost.config.settings import TOOLS
 from roost.errors import ModelNotFound, ModelUnavailable, Refused
 from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES
 
@@ -21,7 +31,8 @@ if TYPE_CHECKING:
     from roost.api import StatusReport
     from roost.catalog.catalog import Catalog
     from roost.client import DaemonClient
-    from roost.config.settings import RoleSettings, Settings
+    from roost.config.settings import Settings
+    from roost.store.verdicts import Basis, Verdict
 
 ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 #: So close to a known role, a new one is more likely a slip.
@@ -51,7 +62,8 @@ def use(
 ) -> None:
     """Point a role at a model: writes the registry file, which a running roost notices.
 
-    The model must be on this machine under exactly this id; nothing near it is taken instead.
+    The model must be on this machine under exactly this id; nothing near it is taken instead. The role tool-calling,
+    and any that requires tools, takes only a model that "roost models verify" found fit.
 
     \b
     Examples:
@@ -66,7 +78,9 @@ def use(
     catalog = open_catalog(place, loaded.settings)
     found = find_model(model, catalog.all())
     if isinstance(found, ModelSpec) and not force:
-        check_fit(role, found, loaded.settings.roles.get(role))
+        check_fit(role, found, loaded.settings.required(role))
+        if TOOLS in loaded.settings.required(role):
+            check_tools(role, found, verdict_here(place, loaded.settings, catalog, found))
     if not dry_run:
         _write(place, catalog, role, found)
     next_ = _what_happens(place, role, found.id, loaded.settings)
@@ -101,14 +115,45 @@ def reachable(found: ModelSpec | UnavailableModel) -> ModelSpec:
     return found
 
 
-def check_fit(role: str, spec: ModelSpec, asked: RoleSettings | None) -> None:
-    """Raises Refused when the role requires what the model cannot do."""
-    needed = {*(asked.requires if asked else ()), *({"rerank"} if role == "rerank" else ())}
+def check_fit(role: str, spec: ModelSpec, required: Collection[str]) -> None:
+    """Raises Refused when the role requires what the model cannot do; tools are the gate's affair."""
+    needed = {*required, *({"rerank"} if role == "rerank" else ())} - {TOOLS}
     if missing := sorted(needed - spec.capabilities):
         raise Refused(
             f"cannot use {spec.id} as {role}: the role requires {', '.join(missing)} and the model offers "
             f"{', '.join(sorted(spec.capabilities)) or 'nothing known'}; choose another model or add --force"
         )
+
+
+def check_tools(role: str, spec: ModelSpec, verdict: Verdict | None) -> None:
+    """Raises Refused unless the model was found fit, as it is served now."""
+    if verdict is not None and verdict.passed:
+        return
+    if verdict is None:
+        why = "was not verified as it is served now"
+        mend = f'run "roost models verify {spec.id}" while roost is up'
+    else:
+        why, mend = f"was found unfit: {'; '.join(verdict.reasons)}", "choose another model"
+    raise Refused(f"cannot use {spec.id} as {role}: the role requires tools, and it {why}; {mend}, or add --force")
+
+
+def verdict_here(place: Here, settings: Settings, catalog: Catalog, spec: ModelSpec) -> Verdict | None:
+    """What the tool gate found of a model as it would be served now. Raises RoostError when nothing would serve it."""
+    from roost.store.verdicts import VerdictFile
+
+    return VerdictFile(place.paths.verdicts).of(spec.id, basis_here(place, settings, catalog, spec))
+
+
+def basis_here(place: Here, settings: Settings, catalog: Catalog, spec: ModelSpec) -> Basis:
+    """What a verdict on it would stand on. Raises RoostError when nothing would serve it."""
+    from dataclasses import asdict
+
+    from roost.engines.basis import ground_of
+    from roost.host.this import this_host
+    from roost.store.verdicts import Basis
+
+    engines = build_engines(place, catalog)
+    return Basis(**asdict(ground_of(spec, settings, engines, apple=this_host().is_apple_silicon())))
 
 
 def _write(place: Here, catalog: Catalog, role: str, found: ModelSpec | UnavailableModel) -> None:

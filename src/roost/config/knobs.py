@@ -82,7 +82,8 @@ class Knobs(Section):
         "auto",
         description="How far roost looks for tool calls that the engine left in the text, when a request brings tools. "
         "off: not at all; marker: the marks of the model's own family; full: every family's, and a whole message in "
-        "the shape of a call; auto: marker. A request may say otherwise: `x-roost-tools`.",
+        "the shape of a call; auto: as `roost models verify` found to be needed, else marker. A request may say "
+        "otherwise: `x-roost-tools`.",
     )
     thinking: Literal["auto", "on", "off"] = Field(
         "auto",

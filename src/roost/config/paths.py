@@ -76,6 +76,11 @@ class Paths:
         return self.state / "keys.json"
 
     @property
+    def verdicts(self) -> Path:
+        """What `roost models verify` found of models and tools."""
+        return self.state / "verdicts.json"
+
+    @property
     def catalog(self) -> Path:
         """What `roost models add` was told, and digests already computed."""
         return self.state / "catalog.json"

@@ -255,10 +255,18 @@ class ModelSettings(Section):
     draft_only: bool = Field(False, description="Not listed: only used by other models.")
 
 
+#: The role that requires tools whatever its table says, and the word for that.
+TOOL_ROLE, TOOLS = "tool-calling", "tools"
+
+
 class RoleSettings(Section):
     """`[roles.NAME]`: what a role asks of its model; the registry says which model that is."""
 
-    requires: tuple[str, ...] = Field((), description="Capabilities the model must have, such as tools.")
+    requires: tuple[str, ...] = Field(
+        (),
+        description="What the model must be able to do. tools: `roost models verify` found it fit for them; else a "
+        "capability, such as vision.",
+    )
     filters: FilterSettings = Field(FilterSettings(), description="Changes to requests that name this role.")
 
 
@@ -319,6 +327,11 @@ class Settings(Section):
     selectors: dict[str, SelectorSettings] = Field(default_factory=dict, description="Names that choose a model.")
     profiles: dict[str, ProfileSettings] = Field(default_factory=dict, description="Meanings of names, by profile.")
     profile: str = Field("", description="The profile that is active at the start; empty: none.")
+
+    def required(self, role: str) -> frozenset[str]:
+        """What a role asks of its model: what its table says, and tools of the role that is named for them."""
+        own = self.roles[role].requires if role in self.roles else ()
+        return frozenset(own) | ({TOOLS} if role == TOOL_ROLE else frozenset())
 
     def knobs(self, model_id: str, engine_name: str | None = None) -> Knobs:
         """The knobs of one model: `[engine]`, then `[engines.NAME]`, then `[models."ID".engine]`.

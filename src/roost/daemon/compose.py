@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 import roost
-from roost.api import Problem, RoleReport
+from roost.api import Problem
 from roost.catalog.catalog import Catalog
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
@@ -25,23 +25,25 @@ from roost.daemon.live_settings import LiveSettings
 from roost.daemon.names import Names, node_name
 from roost.daemon.peaks import PeakKeeper
 from roost.daemon.residents import Residents
-from roost.daemon.status import Sources, build_status, role_report
+from roost.daemon.roles import RoleWriter
+from roost.daemon.status import Sources, build_status
+from roost.daemon.verdicts import Verdicts
 from roost.daemon_types import Announcer, UpOptions
+from roost.engines.basis import ground_of
 from roost.engines.table import build_engines, choose_engine
 from roost.engines.types import Available
-from roost.errors import ModelNotFound, Refused
 from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.protocol import GatewayRunner, runner_options
 from roost.gateway.state import GATEWAY
 from roost.host.this import this_memory, this_power
 from roost.host.types import Host
-from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES, RegistryState
+from roost.registry.types import AUXILIARY_ROLES, RegistryState
 from roost.registry.watch import RegistryWatcher
-from roost.registry.write import is_role_name, set_role
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
 from roost.store.peaks import PeakStore
+from roost.store.verdicts import VerdictFile
 from roost.workers.holding import holdings_here
 from roost.workers.orders import World, start_order
 from roost.workers.supervisor import Supervisor
@@ -50,6 +52,8 @@ log = structlog.get_logger(__name__)
 
 #: What handlers get to end by themselves once every worker is gone.
 HANDLERS_END_S = 1.0
+#: A busy daemon asks at each request with tools.
+VERDICTS_LOOK_S = 1.0
 #: Volumes come and go without any file of ours changing.
 CATALOG_REFRESH_S = 20.0
 
@@ -86,6 +90,12 @@ class Daemon:
         self._node, self._memory = node_name(), this_memory()
         self._peaks, self._holdings = PeakKeeper(PeakStore(paths.database)), holdings_here()
         self._engines = build_engines(paths, environ, catalog)
+        apple = host.is_apple_silicon()
+        self._verdicts = Verdicts(
+            VerdictFile(paths.verdicts, look_every_s=VERDICTS_LOOK_S),
+            settings.settings,
+            lambda spec, now: ground_of(spec, now, self._engines, apple=apple),
+        )
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
         self.names = Names(lambda: self._registry.state)
         self._activity: ActivityStore | None = None
@@ -254,13 +264,18 @@ class Daemon:
             activity=self._activity,
             keys=self._keys,
             status=partial(build_status, sources),
-            put_role=partial(self._put_role, sources),
+            put_role=self._roles(sources).put,
+            verdict=self._verdicts.of,
             draining=self._stopping.is_set,
             node=self._node,
             version=roost.__version__,
             daemon_log=lambda: str(self._paths.logs / "daemon.log"),
             shutdown=self.stop,
         )
+
+    def _roles(self, sources: Sources) -> RoleWriter:
+        refresh, path = self._registry.refresh, self._paths.registry
+        return RoleWriter(self._catalog, self._settings.settings, self._verdicts.of, path, refresh, sources)
 
     def _sources(self, activity: ActivityStore) -> Sources:
         return Sources(
@@ -283,6 +298,7 @@ class Daemon:
             swapped_out_at_start=self._swapped_out_at_start,
             coexistence=self._coexisting.report,
             on_battery=lambda: self._coexisting.on_battery,
+            verdict=self._verdicts.of,
         )
 
     def _problems(self, activity: ActivityStore) -> tuple[Problem, ...]:
@@ -290,27 +306,13 @@ class Daemon:
             (self._settings.problem, "error", "roost config check"),
             (self._keys.problem(), "error", "roost keys list"),
             (self._keys.shut_out(), "warning", "roost keys add NAME"),
+            (self._verdicts.problem(), "warning", "roost models verify ID"),
             (activity.problem() or self._peaks.notice(), "warning", "roost doctor"),
             (self.pool.memory_problem(), "warning", "roost unload, or close other programs"),
             (self.residents.problem, "error", self.residents.mend),
             (_pending_text(self._settings.pending), "warning", "roost down && roost up"),
         )
         return tuple(Problem(severity=s, text=t, mend=m) for t, s, m in texts if t)
-
-    async def _put_role(self, sources: Sources, role: str, model_id: str) -> RoleReport:
-        """Raises Refused for a name that cannot be a role, ModelNotFound for an id that nobody here has,
-        BadConfiguration when the file cannot be written."""
-        if not is_role_name(role):
-            raise Refused(f"cannot set role {role!r}: use letters, digits, dots, dashes, at most 64", param="role")
-        if role not in (*CHAT_ROLES, *AUXILIARY_ROLES) and self._catalog.get(role) is not None:
-            raise Refused(f"cannot set role {role}: a model has this id; choose another name", param="role")
-        if self._catalog.get(model_id.partition("@")[0] if "@" in model_id else model_id) is None:
-            raise ModelNotFound(f'cannot point {role} at {model_id!r}: no such model here; see "roost models list"')
-        await asyncio.to_thread(set_role, self._paths.registry, role, model_id)
-        self._registry.refresh()
-        report = role_report(sources, role)
-        assert report is not None
-        return report
 
     # What changes while it runs.
 

@@ -20,12 +20,13 @@ from roost.api import (
 )
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
-from roost.config.settings import GatewaySettings, Settings
+from roost.config.settings import TOOLS, GatewaySettings, Settings
 from roost.host.types import Host
 from roost.registry.reachability import RoleReach, Rotation, reachability, rotation_problems
 from roost.registry.types import RegistryState
 from roost.store.keys import KeyFile
 from roost.store.types import ActivityRow
+from roost.store.verdicts import Verdict
 from roost.workers.types import WaitingSpare, WorkerView
 
 STATISTICS_WINDOW_S = 60.0
@@ -58,6 +59,7 @@ class Sources:
     swapped_out_at_start: int | None
     coexistence: Callable[[], CoexistenceReport | None] = lambda: None
     on_battery: Callable[[], bool | None] = lambda: None
+    verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None
 
 
 def build_status(sources: Sources) -> StatusReport:
@@ -67,6 +69,7 @@ def build_status(sources: Sources) -> StatusReport:
     problems = (
         *sources.further_problems(),
         *_registry_problems(registry, roles),
+        *_tool_problems(roles),
         *_worker_problems((*views, *spares)),
         *rotation_problems(reaches),
     )
@@ -176,10 +179,20 @@ def _roles(sources: Sources, views: Iterable[WorkerView]) -> tuple[tuple[RoleRep
             state=_model_state(reach.model_id, states, sources.catalog),
             reachable=reach.reachable,
             note=reach.note,
+            verdict=_verdict(sources, reach),
         )
         for reach in reaches
     )
     return reports, reaches
+
+
+def _verdict(sources: Sources, reach: RoleReach) -> str | None:
+    """The tool gate's word on the model of a role that requires tools."""
+    if TOOLS not in sources.settings().required(reach.role) or reach.model_id is None:
+        return None
+    model = sources.catalog.get(reach.model_id)
+    verdict = sources.verdict(model) if isinstance(model, ModelSpec) else None
+    return verdict.word if verdict else "unverified"
 
 
 def role_report(sources: Sources, role: str) -> RoleReport | None:
@@ -228,6 +241,19 @@ def _registry_problems(registry: RegistryState, roles: Iterable[RoleReport]) -> 
             mend = f"roost models add {role.resolves_to}" if role.state == "unknown" else "roost models list"
             found.append(Problem(severity="warning", text=text, mend=mend))
     return found
+
+
+def _tool_problems(roles: Iterable[RoleReport]) -> list[Problem]:
+    """Of roles that somebody gave a model: who inherits the default was not chosen for its tools."""
+    asked = [role for role in roles if role.verdict in ("unfit", "unverified") and not role.via_default]
+    return [
+        Problem(
+            severity="warning",
+            text=f"role {role.role} requires tools and {role.resolves_to} is {role.verdict} for them",
+            mend=f"roost models verify {role.resolves_to}",
+        )
+        for role in asked
+    ]
 
 
 def _worker_problems(views: Iterable[WorkerView | WaitingSpare]) -> list[Problem]:

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from roost.api import RoleReport, StatusReport
+from roost.api import RoleChange, RoleReport, StatusReport
+from roost.catalog.spec import ModelSpec
 from roost.catalog.types import CatalogView
 from roost.config.settings import Settings
 from roost.registry.types import RegistryState
 from roost.store.keys import Consumer
 from roost.store.types import ActivityLog
+from roost.store.verdicts import Verdict
 from roost.workers.types import Pool
 
 
@@ -38,7 +40,7 @@ class GatewayDeps:
     keys: KeyRing
     status: Callable[[], StatusReport]
     #: `PUT /roost/v1/roles/{role}`: writes the registry file; raises RoostError.
-    put_role: Callable[[str, str], Awaitable[RoleReport]]
+    put_role: Callable[[str, RoleChange], Awaitable[RoleReport]]
     #: True from the first SIGTERM: new requests are 503 shutting_down.
     draining: Callable[[], bool]
     #: This machine's name in `x-roost-node`.
@@ -48,3 +50,5 @@ class GatewayDeps:
     daemon_log: Callable[[], str | None]
     #: `POST /roost/v1/shutdown` (control socket only): starts the drain.
     shutdown: Callable[[], None]
+    #: What the tool gate found of a model as it is served now; None: nothing that still holds.
+    verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None

@@ -73,6 +73,8 @@ class Exchange:
     capped: str | None = None
     #: What was done about tool calls; None: the request brought none.
     tools: str | None = None
+    #: The tool gate's word on the model, where tools matter to the request; None: they do not.
+    verdict: str | None = None
     #: `unfinished`: the token limit came before the model had thought to its end, and it said nothing.
     thinking: str | None = None
     error: RoostError | None = None
@@ -117,6 +119,8 @@ class Exchange:
             headers["x-roost-capped"] = self.capped
         if self.tools is not None:
             headers["x-roost-tools"] = self.tools
+        if self.verdict is not None:
+            headers["x-roost-verdict"] = self.verdict
         if self.thinking is not None:
             headers["x-roost-thinking"] = self.thinking
         return headers

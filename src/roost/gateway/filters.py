@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from roost.config.settings import ClampRule, FilterSettings, Knobs
@@ -11,6 +11,8 @@ from roost.gateway.splice import REMOVED
 
 #: Every spelling of "how many tokens at most" that an engine reads.
 CAP_FIELDS = ("max_tokens", "max_completion_tokens", "n_predict")
+#: Of a model without a verdict that holds.
+UNVERIFIED = "unverified"
 _PENALTIES = ("frequency_penalty", "presence_penalty")
 
 
@@ -24,6 +26,8 @@ class BodyPolicy:
     penalties: Mapping[str, float]
     #: How far tool calls are looked for: auto, off, marker, full.
     tools: str = "auto"
+    #: The role that was asked for requires them.
+    requires_tools: bool = False
     #: Whether a model that can thinks: auto, on, off; and for how many tokens.
     thinking: str = "auto"
     thinking_budget: int | None = None
@@ -31,7 +35,7 @@ class BodyPolicy:
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def settle(cls, filters: tuple[FilterSettings, ...], knobs: Knobs) -> BodyPolicy:
+    def settle(cls, filters: tuple[FilterSettings, ...], knobs: Knobs, *, requires_tools: bool = False) -> BodyPolicy:
         """From the knobs of the model and the filters of the model and of the name that was asked for."""
         values = {name: getattr(knobs, name) for name in _PENALTIES}
         penalties = {name: value for name, value in values.items() if value is not None}
@@ -41,10 +45,15 @@ class BodyPolicy:
             knobs.generation_cap,
             penalties,
             knobs.tools,
+            requires_tools,
             knobs.thinking,
             knobs.thinking_budget,
             knobs.chat_template_args,
         )
+
+    def by_verdict(self, tools: str | None) -> BodyPolicy:
+        """With what the tool gate found to be needed, where the settings leave it open."""
+        return replace(self, tools=tools) if tools and self.tools == "auto" else self
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from roost.gateway.context import check_lower_bound
 from roost.gateway.document import Document, parse_object
 from roost.gateway.exchange import shown_name
 from roost.gateway.fields import check_fields, least_prompt_bytes
-from roost.gateway.filters import BodyPolicy, filtered
+from roost.gateway.filters import UNVERIFIED, BodyPolicy, filtered
 from roost.gateway.job import Job
 from roost.gateway.streaming import stream_answer
 from roost.gateway.surfaces import CHAT, Surface, check_model
@@ -103,6 +103,10 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
 
 def _layer(call: Call, values: Mapping[str, Any], policy: BodyPolicy, spec: ModelSpec) -> Layer | None:
     """What there is to do about tools and formats; None for a request without either. Raises RoostError."""
+    if "tools" in values or policy.requires_tools:
+        verdict = call.gateway.deps.verdict(spec)
+        call.exchange.verdict = verdict.word if verdict else UNVERIFIED
+        policy = policy.by_verdict(verdict.tools if verdict else None)
     ask = ask_of(values, call.request.headers.get(HEADER), policy.tools)
     return Layer(ask, call.exchange, spec.id, spec.chat_template) if ask is not None else None
 

@@ -99,9 +99,11 @@ def _row(
     if isinstance(model, ModelSpec):
         details["context_length"] = window(gateway, model, view)
         details["capabilities"] = sorted(model.capabilities)
-        details["verified"] = _verified(model)
+        verdict = gateway.deps.verdict(model)
+        details |= {"verified": bool(verdict and verdict.passed), "verdict": verdict.word if verdict else None}
     else:
-        details |= {"context_length": None, "capabilities": [], "verified": False, "note": model.reason}
+        nothing: dict[str, Any] = {"context_length": None, "capabilities": [], "verified": False, "verdict": None}
+        details |= {**nothing, "note": model.reason}
     return {
         "id": name,
         "object": "model",
@@ -133,18 +135,8 @@ def _state(model: ModelSpec | UnavailableModel, view: WorkerView | None) -> str:
     return _STATES.get(view.state, view.state)
 
 
-def _weights(model: ModelSpec) -> Iterator[tuple[int, str | None]]:
-    yield from ((file.mtime_ns, file.sha256) for file in model.files if file.role is FileRole.WEIGHTS)
-
-
-def _verified(model: ModelSpec) -> bool:
-    """Every weights file's whole digest is known."""
-    digests = [digest for _, digest in _weights(model)]
-    return bool(digests) and all(digests)
-
-
 def created(model: ModelSpec | UnavailableModel) -> int:
     """Unix time of the newest weights file; the same at each call."""
     if isinstance(model, UnavailableModel):
         return 0
-    return max((mtime_ns for mtime_ns, _ in _weights(model)), default=0) // _NANOSECONDS
+    return max((file.mtime_ns for file in model.files if file.role is FileRole.WEIGHTS), default=0) // _NANOSECONDS

@@ -81,7 +81,7 @@ async def put_role(call: Call) -> web.StreamResponse:
         change = RoleChange.model_validate(document.values)
     except ValidationError:
         raise InvalidType('the body must be {"model": "ID"}', param="model") from None
-    report = await call.gateway.deps.put_role(role, change.model)
+    report = await call.gateway.deps.put_role(role, change)
     return web.Response(text=report.model_dump_json(), content_type="application/json")
 
 

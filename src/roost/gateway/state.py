@@ -9,7 +9,7 @@ from aiohttp import web
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
-from roost.config.settings import Settings
+from roost.config.settings import TOOLS, Settings
 from roost.errors import ModelUnavailable
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.filters import BodyPolicy
@@ -106,7 +106,9 @@ class Settled:
             own = models.get(resolution.model_id)
             filters = [own.filters, *([own.name_filters[name]] if name in own.name_filters else [])] if own else []
             filters += [roles[name].filters] if name in roles else []
-            policy = BodyPolicy.settle(tuple(filters), self.settings.knobs(resolution.model_id))
+            needs = TOOLS in self.settings.required(resolution.role) if resolution.role else False
+            knobs = self.settings.knobs(resolution.model_id)
+            policy = BodyPolicy.settle(tuple(filters), knobs, requires_tools=needs)
             self._policies[key] = policy
         return policy
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from roost.api import HostReport, RequestStatistics, RoleReport, StatusReport
+from roost.api import HostReport, RequestStatistics, RoleChange, RoleReport, StatusReport
 from roost.catalog.spec import Capability, ModelFormat, ModelSpec, Source, SourceKind
 from roost.config.settings import GatewaySettings, Settings
 from roost.errors import RoostError
@@ -218,11 +218,11 @@ async def listening(deps: GatewayDeps, settings: Settings) -> AsyncIterator[str]
 def gateway_deps(
     pool: Pool, models: Iterable[ModelSpec], state: State, activity: MemoryActivity, keys: FakeKeys
 ) -> GatewayDeps:
-    async def put_role(role: str, model: str) -> RoleReport:
+    async def put_role(role: str, change: RoleChange) -> RoleReport:
         if state.role_refusal is not None:
             raise state.role_refusal
-        state.roles.append((role, model))
-        return role_report(role, model)
+        state.roles.append((role, change.model))
+        return role_report(role, change.model)
 
     def shut_down() -> None:
         state.shut_down = True

@@ -41,6 +41,7 @@ async def test_models_tell_what_a_role_means_and_its_state(gate: Front) -> None:
         "context_length": None,
         "capabilities": ["chat", "completion"],
         "verified": False,
+        "verdict": None,
     }
     assert listed[MODEL]["roost"]["kind"] == "model"
     assert "rerank" not in listed

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from roost.catalog.spec import ModelFormat, ModelSpec, Source, SourceKind, UnavailableModel
-from roost.cli.use import check_fit, check_role, find_model, next_step, reachable
+from roost.cli.use import check_fit, check_role, check_tools, find_model, next_step, reachable
 from roost.config.settings import RoleSettings, Settings
 from roost.errors import ModelNotFound, ModelUnavailable, Refused
+from roost.store.verdicts import Basis, Verdict
 from tests.unit.cli.reports import status, worker
 
+BASIS = Basis(weights="", texts="", engine="", engine_version=None, quantization=None, settings="")
+VERDICT = Verdict(model="a", basis=BASIS, word="fit-with-repair", tools="full", at=1.0, version="1")
 FILE = Source(kind=SourceKind.FILE, location="/m/smol.gguf")
 
 
@@ -58,22 +61,39 @@ def test_a_slip_of_a_known_role_is_refused_with_the_right_one() -> None:
         check_role("codng", [])
 
 
-def test_a_role_that_requires_tools_refuses_a_model_without() -> None:
-    with pytest.raises(Refused, match="requires tools"):
-        check_fit("coding", spec("a"), RoleSettings(requires=("tools",)))
+def test_a_role_that_requires_a_capability_refuses_a_model_without() -> None:
+    with pytest.raises(Refused, match="requires vision"):
+        check_fit("coding", spec("a"), {"vision"})
 
 
 def test_a_model_that_has_what_the_role_requires_passes() -> None:
-    check_fit("coding", spec("a", "chat", "tools"), RoleSettings(requires=("tools",)))
+    check_fit("coding", spec("a", "chat", "vision"), {"vision", "tools"})
+
+
+def test_tools_are_a_matter_of_the_verdict() -> None:
+    with pytest.raises(Refused, match='run "roost models verify a"'):
+        check_tools("tool-calling", spec("a", "chat", "tools"), None)
+    with pytest.raises(Refused, match="found unfit: single: 3 of 40"):
+        check_tools(
+            "tool-calling", spec("a"), VERDICT.model_copy(update={"word": "unfit", "reasons": ("single: 3 of 40",)})
+        )
+    check_tools("tool-calling", spec("a"), VERDICT)
+
+
+def test_the_role_named_for_tools_requires_them_and_others_may() -> None:
+    settings = Settings(roles={"coding": RoleSettings(requires=("tools", "vision"))})
+    assert settings.required("tool-calling") == {"tools"}
+    assert settings.required("coding") == {"tools", "vision"}
+    assert settings.required("default") == frozenset()
 
 
 def test_rerank_needs_a_reranker() -> None:
     with pytest.raises(Refused, match="requires rerank"):
-        check_fit("rerank", spec("a"), None)
+        check_fit("rerank", spec("a"), ())
 
 
 def test_embedding_takes_a_chat_model() -> None:
-    check_fit("embedding", spec("a"), None)
+    check_fit("embedding", spec("a"), ())
 
 
 def test_an_unavailable_model_says_why() -> None:
