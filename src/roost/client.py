@@ -121,7 +121,7 @@ class DaemonClient:
         await self._json("POST", "/roost/v1/shutdown", timeout_s=QUESTION_TIMEOUT_S)
 
     async def put_role(self, role: str, model: str) -> RoleReport:
-        change = RoleChange(model=model).model_dump()
+        change = RoleChange(model=model).model_dump(exclude_defaults=True)
         answer = await self._json("PUT", f"/roost/v1/roles/{quote(role)}", body=change, timeout_s=QUESTION_TIMEOUT_S)
         return _shape(RoleReport, answer)
 

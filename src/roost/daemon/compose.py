@@ -29,7 +29,6 @@ from roost.daemon.roles import RoleWriter
 from roost.daemon.status import Sources, build_status
 from roost.daemon.verdicts import Verdicts
 from roost.daemon_types import Announcer, UpOptions
-from roost.engines.basis import ground_of
 from roost.engines.table import build_engines, choose_engine
 from roost.engines.types import Available
 from roost.gateway.app import build_app
@@ -43,7 +42,6 @@ from roost.registry.watch import RegistryWatcher
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
 from roost.store.peaks import PeakStore
-from roost.store.verdicts import VerdictFile
 from roost.workers.holding import holdings_here
 from roost.workers.orders import World, start_order
 from roost.workers.supervisor import Supervisor
@@ -52,8 +50,6 @@ log = structlog.get_logger(__name__)
 
 #: What handlers get to end by themselves once every worker is gone.
 HANDLERS_END_S = 1.0
-#: A busy daemon asks at each request with tools.
-VERDICTS_LOOK_S = 1.0
 #: Volumes come and go without any file of ours changing.
 CATALOG_REFRESH_S = 20.0
 
@@ -90,12 +86,7 @@ class Daemon:
         self._node, self._memory = node_name(), this_memory()
         self._peaks, self._holdings = PeakKeeper(PeakStore(paths.database)), holdings_here()
         self._engines = build_engines(paths, environ, catalog)
-        apple = host.is_apple_silicon()
-        self._verdicts = Verdicts(
-            VerdictFile(paths.verdicts, look_every_s=VERDICTS_LOOK_S),
-            settings.settings,
-            lambda spec, now: ground_of(spec, now, self._engines, apple=apple),
-        )
+        self._verdicts = Verdicts.here(paths, settings.settings, self._engines, host)
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
         self.names = Names(lambda: self._registry.state)
         self._activity: ActivityStore | None = None

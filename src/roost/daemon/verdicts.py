@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from roost.catalog.spec import ModelSpec
+from roost.config.paths import Paths
 from roost.config.settings import Settings
-from roost.engines.basis import Ground
+from roost.engines.basis import Ground, ground_of
+from roost.engines.types import Engine
 from roost.errors import RoostError
+from roost.host.types import Host
 from roost.store.verdicts import Basis, Verdict, VerdictFile
+
+#: A busy daemon asks at each request with tools.
+LOOK_S = 1.0
 
 
 class Verdicts:
@@ -23,6 +29,15 @@ class Verdicts:
     ) -> None:
         self._file, self._settings, self._ground = file, settings, ground
         self._known: dict[str, tuple[ModelSpec, Settings, Basis | None]] = {}
+
+    @classmethod
+    def here(
+        cls, paths: Paths, settings: Callable[[], Settings], engines: Mapping[str, Engine], host: Host
+    ) -> Verdicts:
+        """Those of this machine, with the engines that serve on it."""
+        apple = host.is_apple_silicon()
+        file = VerdictFile(paths.verdicts, look_every_s=LOOK_S)
+        return cls(file, settings, lambda spec, now: ground_of(spec, now, engines, apple=apple))
 
     def of(self, spec: ModelSpec) -> Verdict | None:
         """None: never measured, or something of it has changed since."""
