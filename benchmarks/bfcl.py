@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import random
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roost.verify.interval import wilson
+
 PACKAGE = "bfcl-eval==2026.3.23"
 DIGEST = "sha256:3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
 CATEGORIES = (
@@ -36,8 +37,6 @@ ARMS = {"engine": "off", "served": "full"}
 #: BFCL's names of types; every other one is a word of Java or JavaScript, of which values are written as text.
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string", "": "string"}
 _JSON_TYPES = ("object", "number", "integer", "string", "boolean", "array")
-#: 95 %.
-_Z = 1.959964
 
 Call = dict[str, dict[str, Any]]
 Checker = Callable[[list[dict[str, Any]], list[Call], Any, str], bool]
@@ -50,14 +49,6 @@ class Case:
     functions: list[dict[str, Any]]
     #: None: no call is right.
     truth: Any
-
-
-def wilson(passed: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share by E. B. Wilson, "Probable inference, the law of succession" (1927), from 0 to 1."""
-    share, spread = passed / count, _Z * _Z / count
-    middle = share + spread / 2
-    half = _Z * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
 
 
 def json_schema(described: Any) -> Any:
@@ -183,11 +174,15 @@ def main() -> None:
     parser.add_argument("--category", choices=CATEGORIES, default="simple_python")
     parser.add_argument("--n", type=int, default=40, help="cases, drawn by --seed; 0: all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--first", action="store_true", help="the first cases in the data's order instead of drawn ones"
+    )
     parser.add_argument("--max-tokens", type=int, default=400)
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/roost-test/bfcl", help="where BFCL lies")
     options = parser.parse_args()
     check, known = checker(fetched(options.folder)), cases(options.folder, options.category)
-    drawn = random.Random(options.seed).sample(known, min(options.n or len(known), len(known)))
+    count = min(options.n or len(known), len(known))
+    drawn = known[:count] if options.first else random.Random(options.seed).sample(known, count)
     found: dict[str, list[str]] = {arm: [] for arm in ARMS}
     answered = set()
     for number, case in enumerate(drawn, 1):
@@ -197,7 +192,8 @@ def main() -> None:
             answered.add(by)
         print(f"\r{number}/{len(drawn)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    settings = f"seed {options.seed}, temperature 0, at most {options.max_tokens} tokens"
+    which = "the first ones" if options.first else f"seed {options.seed}"
+    settings = f"{which}, temperature 0, at most {options.max_tokens} tokens"
     print(f"BFCL {options.category} ({PACKAGE}), {len(drawn)} of {len(known)} cases, {settings}; {', '.join(answered)}")
     for arm, results in found.items():
         print(report(arm, results))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from benchmarks.bfcl import Call, Case, calls_of, json_schema, judge, report, tool_of, wilson
+from benchmarks.bfcl import Call, Case, calls_of, json_schema, judge, report, tool_of
 
 FUNCTION = {
     "name": "math.hypot",
@@ -24,11 +22,6 @@ def message(name: str, arguments: str) -> dict[str, Any]:
 
 def never(functions: list[dict[str, Any]], calls: list[Call], truth: Any, category: str) -> bool:
     return False
-
-
-def test_an_interval_is_wilsons() -> None:
-    assert wilson(38, 40) == pytest.approx((0.835, 0.986), abs=5e-4)
-    assert wilson(0, 40)[0] == pytest.approx(0) and wilson(40, 40)[1] == pytest.approx(1)
 
 
 def test_types_of_the_data_become_those_of_json_schema() -> None:
