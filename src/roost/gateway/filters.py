@@ -24,6 +24,9 @@ class BodyPolicy:
     penalties: Mapping[str, float]
     #: How far tool calls are looked for: auto, off, marker, full.
     tools: str = "auto"
+    #: What becomes of a call of a tool that was not sent (leave, forward, reask), or with bad arguments (leave, reask).
+    unknown_tool: str = "leave"
+    bad_arguments: str = "leave"
     #: Whether a model that can thinks: auto, on, off; and for how many tokens.
     thinking: str = "auto"
     thinking_budget: int | None = None
@@ -41,6 +44,8 @@ class BodyPolicy:
             knobs.generation_cap,
             penalties,
             knobs.tools,
+            knobs.unknown_tool,
+            knobs.bad_arguments,
             knobs.thinking,
             knobs.thinking_budget,
             knobs.chat_template_args,

@@ -21,7 +21,7 @@ from roost.gateway.filters import BodyPolicy, filtered
 from roost.gateway.job import Job
 from roost.gateway.streaming import stream_answer
 from roost.gateway.surfaces import CHAT, Surface, check_model
-from roost.gateway.tools.ask import HEADER, ask_of
+from roost.gateway.tools.ask import HEADER, Second, ask_of
 from roost.gateway.tools.layer import Layer
 from roost.gateway.tools.thoughts import thoughts_of
 from roost.gateway.whole import whole_answer
@@ -104,7 +104,9 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
 def _layer(call: Call, values: Mapping[str, Any], policy: BodyPolicy, spec: ModelSpec) -> Layer | None:
     """What there is to do about tools and formats; None for a request without either. Raises RoostError."""
     ask = ask_of(values, call.request.headers.get(HEADER), policy.tools)
-    return Layer(ask, call.exchange, spec.id, spec.chat_template) if ask is not None else None
+    if ask is None:
+        return None
+    return Layer(ask, call.exchange, spec.id, spec.chat_template, Second.of(policy, values))
 
 
 def _entry(call: Call, settings: Settings, values: Mapping[str, Any], prompt_bytes: int) -> Entry:
