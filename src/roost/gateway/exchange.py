@@ -75,6 +75,8 @@ class Exchange:
     capped: str | None = None
     #: What was done about tool calls; None: the request brought none.
     tools: str | None = None
+    #: What was done to calls in the request's own messages; None: nothing.
+    history: str | None = None
     #: `unfinished`: the token limit came before the model had thought to its end, and it said nothing.
     thinking: str | None = None
     error: RoostError | None = None
@@ -119,6 +121,8 @@ class Exchange:
             headers["x-roost-capped"] = self.capped
         if self.tools is not None:
             headers["x-roost-tools"] = self.tools
+        if self.history is not None:
+            headers["x-roost-history"] = self.history
         if self.thinking is not None:
             headers["x-roost-thinking"] = self.thinking
         return headers
@@ -188,7 +192,7 @@ class Exchange:
 
 def log_row(row: ActivityRow, exchange: Exchange) -> None:
     """The one line of a request: names, sizes, times and ids; of its tool calls what was done about them."""
-    said = (("tools", exchange.tools), ("thinking", exchange.thinking))
+    said = (("tools", exchange.tools), ("history", exchange.history), ("thinking", exchange.thinking))
     more = {key: value for key, value in said if value is not None}
     _log.info(
         "request",
