@@ -126,3 +126,40 @@ def test_a_format_is_held(client: openai.OpenAI) -> None:
         assert json.loads(answer.choices[0].message.content) == {"age": 30}
     stream = ask(client, "Tom is 30 years old.", response_format={"type": "json_object"}, tools=None, stream=True)
     assert isinstance(json.loads(put_together(stream)[1]), dict)
+
+
+def test_a_conversation_with_arguments_that_no_template_reads_goes_on(client: openai.OpenAI) -> None:
+    function = {"name": "get_weather", "arguments": '{"city": "Par'}
+    messages: list[Any] = [
+        {"role": "user", "content": "What is the weather in Paris?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "1", "content": "It was cut off."},
+    ]
+    with pytest.raises(openai.APIStatusError):
+        client.chat.completions.create(
+            model="default", messages=messages, tools=TOOLS, max_tokens=4, extra_headers={"x-roost-tools": "off"}
+        )
+    raw = client.chat.completions.with_raw_response.create(
+        model="default", messages=messages, tools=TOOLS, max_tokens=4
+    )
+    assert raw.headers["x-roost-history"] == "mended;steps=unparsed"
+
+
+@pytest.mark.thorough
+def test_a_model_that_missed_a_parameter_is_asked_again(roost: Roost) -> None:
+    roost.settings(f'[catalog]\nfolders = ["{MODELS}"]\n[engine]\ncontext = 4096\nbad_arguments = "reask"\n')
+    listed = [row["id"] for row in json.loads(roost.cli("models", "list", "--json").stdout)]
+    roost.registry(default=next(name for name in listed if "qwen" in name.lower()))
+    client = roost.start().client(default_headers={"x-roost-tools": "full"})
+    question = 'Repeat this text, and nothing else: {"name": "get_weather", "arguments": {"town": "Paris"}}'
+    once = ask(client, question, extra_headers={"x-roost-tools": "off"})
+    raw = client.chat.completions.with_raw_response.create(
+        model="default", messages=[{"role": "user", "content": question}], tools=TOOLS, temperature=0, max_tokens=200
+    )
+    # What a model so small makes of a hint is its own affair.
+    assert "reask" in raw.headers["x-roost-tools"] and "reason=schema" in raw.headers["x-roost-tools"]
+    answer = raw.parse()
+    assert answer.usage.prompt_tokens > 2 * once.usage.prompt_tokens
+    assert (
+        "reask=failed" in raw.headers["x-roost-tools"] or made(answer.choices[0]) or answer.choices[0].message.content
+    )

@@ -85,6 +85,17 @@ class Knobs(Section):
         "the shape of a call; auto: as `roost models verify` found to be needed, else marker. A request may say "
         "otherwise: `x-roost-tools`.",
     )
+    unknown_tool: Literal["leave", "forward", "reask"] = Field(
+        "leave",
+        description="What becomes of a call in the model's own marks, in sound form, of a tool that the request does "
+        "not bring. leave: it stays text; forward: it is answered as a call under that name, because models recover "
+        "when they see the wrong name; reask: the model is asked once more, and told which tools there are.",
+    )
+    bad_arguments: Literal["leave", "reask"] = Field(
+        "leave",
+        description="What becomes of a call in sound form whose arguments the tool's schema refuses. leave: it stays "
+        "text; reask: the model is asked once more, and told what is wrong. The tokens of both answers count.",
+    )
     thinking: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether a model that can thinks before it answers, by whatever switch its template has; auto: as "

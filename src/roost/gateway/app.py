@@ -164,7 +164,7 @@ def _finish(gateway: Gateway, exchange: Exchange, status: int) -> None:
             gateway.metrics.observe_tools(row, exchange.tools)
         if exchange.thinking is not None:
             gateway.metrics.observe_unfinished(row)
-        log_row(row, exchange.tools, exchange.thinking)
+        log_row(row, exchange)
     elif status >= 400:
         log_refused(exchange, status)
 

@@ -135,6 +135,18 @@ def _broken(text: str, at: int, why: str) -> InvalidJson:
     return InvalidJson(f"the body is not JSON: {why} at line {line} column {column}")
 
 
+def items_at(text: str, start: int = 0) -> list[tuple[int, int]]:
+    """Where each item of the array that begins at `start` stands. The text is known to be JSON."""
+    found: list[tuple[int, int]] = []
+    at = _end(_SPACE.match(text, start + 1))
+    while text[at : at + 1] != "]":
+        _, end = _scan(text, at)
+        found.append((at, end))
+        at = _end(_SPACE.match(text, end))
+        at = _end(_SPACE.match(text, at + 1)) if text[at : at + 1] == "," else at
+    return found
+
+
 def deeper_than(value: object, limit: int) -> bool:
     """Whether arrays and objects nest deeper than `limit` levels."""
     level: list[Any] = [value] if type(value) in _CONTAINERS else []

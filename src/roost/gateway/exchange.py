@@ -29,6 +29,8 @@ _LONGEST_NAME = 200
 _OWN_IDS = secrets.token_hex(8)
 _own_numbers = count()
 _log = structlog.get_logger("roost.gateway")
+#: Tokens: of the prompt, of the answer, from the cache.
+Counts = tuple[int | None, int | None, int | None]
 
 
 def request_id(presented: str | None) -> str:
@@ -75,6 +77,8 @@ class Exchange:
     tools: str | None = None
     #: The tool gate's word on the model, where tools matter to the request; None: they do not.
     verdict: str | None = None
+    #: What was done to calls in the request's own messages; None: nothing.
+    history: str | None = None
     #: `unfinished`: the token limit came before the model had thought to its end, and it said nothing.
     thinking: str | None = None
     error: RoostError | None = None
@@ -121,6 +125,8 @@ class Exchange:
             headers["x-roost-tools"] = self.tools
         if self.verdict is not None:
             headers["x-roost-verdict"] = self.verdict
+        if self.history is not None:
+            headers["x-roost-history"] = self.history
         if self.thinking is not None:
             headers["x-roost-thinking"] = self.thinking
         return headers
@@ -138,6 +144,19 @@ class Exchange:
             self.prompt_tokens = computed + (from_cache or 0)
         self.completion_tokens = _count(usage.get("completion_tokens", timings.get("predicted_n")))
         self.cached_tokens = from_cache if told is None else told
+
+    def take_counts(self) -> Counts:
+        """The tokens counted so far, which are forgotten here: another answer is about to be counted."""
+        counts = (self.prompt_tokens, self.completion_tokens, self.cached_tokens)
+        self.prompt_tokens = self.completion_tokens = self.cached_tokens = None
+        return counts
+
+    def add_counts(self, before: Counts) -> None:
+        """Those of an earlier answer to the same request."""
+        prompt, completion, cached = before
+        self.prompt_tokens = _sum(prompt, self.prompt_tokens)
+        self.completion_tokens = _sum(completion, self.completion_tokens)
+        self.cached_tokens = _sum(cached, self.cached_tokens)
 
     def row(self, status: int) -> ActivityRow:
         """The finished request as a row."""
@@ -175,9 +194,10 @@ class Exchange:
         return self.error.code if self.error else None
 
 
-def log_row(row: ActivityRow, tools: str | None = None, thinking: str | None = None) -> None:
+def log_row(row: ActivityRow, exchange: Exchange) -> None:
     """The one line of a request: names, sizes, times and ids; of its tool calls what was done about them."""
-    more = {key: value for key, value in (("tools", tools), ("thinking", thinking)) if value is not None}
+    said = (("tools", exchange.tools), ("history", exchange.history), ("thinking", exchange.thinking))
+    more = {key: value for key, value in said if value is not None}
     _log.info(
         "request",
         id=row.request_id,
@@ -210,6 +230,10 @@ def log_refused(exchange: Exchange, status: int) -> None:
 def header_value(name: str) -> str:
     """A name as a header value: ids are plain, anything else is escaped."""
     return name if name.isascii() and name.isprintable() else name.encode("ascii", "backslashreplace").decode()
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one + (other or 0)
 
 
 def _count(value: object) -> int | None:

@@ -28,6 +28,9 @@ class BodyPolicy:
     tools: str = "auto"
     #: The role that was asked for requires them.
     requires_tools: bool = False
+    #: What becomes of a call of a tool that was not sent (leave, forward, reask), or with bad arguments (leave, reask).
+    unknown_tool: str = "leave"
+    bad_arguments: str = "leave"
     #: Whether a model that can thinks: auto, on, off; and for how many tokens.
     thinking: str = "auto"
     thinking_budget: int | None = None
@@ -46,6 +49,8 @@ class BodyPolicy:
             penalties,
             knobs.tools,
             requires_tools,
+            knobs.unknown_tool,
+            knobs.bad_arguments,
             knobs.thinking,
             knobs.thinking_budget,
             knobs.chat_template_args,

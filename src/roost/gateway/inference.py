@@ -19,15 +19,18 @@ from roost.gateway.exchange import shown_name
 from roost.gateway.fields import check_fields, least_prompt_bytes
 from roost.gateway.filters import UNVERIFIED, BodyPolicy, filtered
 from roost.gateway.job import Job
+from roost.gateway.splice import Written
 from roost.gateway.streaming import stream_answer
 from roost.gateway.surfaces import CHAT, Surface, check_model
-from roost.gateway.tools.ask import HEADER, ask_of
+from roost.gateway.tools import history
+from roost.gateway.tools.ask import HEADER, Second, ask_of, mode_of
 from roost.gateway.tools.layer import Layer
 from roost.gateway.tools.thoughts import thoughts_of
 from roost.gateway.whole import whole_answer
 from roost.registry.types import Resolution
 from roost.routing.choose import Standing, choose
 from roost.routing.decisions import Decision
+from roost.toolcalls.values import Mode
 from roost.workers.types import Entry, Phase, Ticket
 
 
@@ -91,6 +94,7 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
     changed = filtered(values, policy, "max_tokens", surface.generates)
     exchange.capped = changed.capped
     layer = _layer(call, values, policy, spec) if surface is CHAT else None
+    messages = _messages(call, document, policy) if surface is CHAT else None
     thoughts = None
     if surface is CHAT and "thinking" in spec.capabilities:
         thoughts = thoughts_of(values, spec.chat_template, spec.id, exchange, policy)
@@ -98,7 +102,7 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
         resolution.model_id, _entry(call, settings, values, least_prompt_bytes(surface.name, values))
     )
     route(call, resolution, ticket)
-    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket, layer, thoughts)
+    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket, layer, thoughts, messages)
 
 
 def _layer(call: Call, values: Mapping[str, Any], policy: BodyPolicy, spec: ModelSpec) -> Layer | None:
@@ -108,7 +112,22 @@ def _layer(call: Call, values: Mapping[str, Any], policy: BodyPolicy, spec: Mode
         call.exchange.verdict = verdict.word if verdict else UNVERIFIED
         policy = policy.by_verdict(verdict.tools if verdict else None)
     ask = ask_of(values, call.request.headers.get(HEADER), policy.tools)
-    return Layer(ask, call.exchange, spec.id, spec.chat_template) if ask is not None else None
+    if ask is None:
+        return None
+    return Layer(ask, call.exchange, spec.id, spec.chat_template, Second.of(policy, values))
+
+
+def _messages(call: Call, document: Document, policy: BodyPolicy) -> Written | None:
+    """The messages with calls in them that engines can read; None: as the client sent them. Raises InvalidType."""
+    if not history.has_calls(document.values["messages"]):
+        return None
+    if mode_of(call.request.headers.get(HEADER), policy.tools)[0] is Mode.OFF:
+        return None
+    mended = history.mended(document)
+    if mended is None:
+        return None
+    call.exchange.history = str(mended)
+    return mended.messages
 
 
 def _entry(call: Call, settings: Settings, values: Mapping[str, Any], prompt_bytes: int) -> Entry:

@@ -19,12 +19,14 @@ from roost.gateway.context import check_exactly
 from roost.gateway.document import Document
 from roost.gateway.fields import prompt_texts
 from roost.gateway.filters import BodyPolicy, filtered
-from roost.gateway.splice import apply, replace_model
+from roost.gateway.splice import Written, apply, replace_model
 from roost.gateway.sse import StreamFacts
 from roost.gateway.surfaces import Surface, check_engine
+from roost.gateway.tools.again import with_note
 from roost.gateway.tools.layer import Layer
 from roost.gateway.tools.thoughts import Thoughts
 from roost.gateway.upstream_errors import chatter, lost, translate, translate_frame
+from roost.toolcalls.values import Refusal
 from roost.workers.types import Posted, ReadyWorker, Ticket
 
 T = TypeVar("T")
@@ -63,6 +65,8 @@ class Job:
     layer: Layer | None = None
     #: The model is one that thinks.
     thoughts: Thoughts | None = None
+    #: The messages in other words than the document's; None: these.
+    messages: Written | None = None
     #: Bytes of the answer have come from the worker: from now on nothing is tried again.
     answering: bool = field(default=False)
 
@@ -93,6 +97,21 @@ class Job:
             return await self._attempted(attempt, worker)
         except BROKEN as error:
             raise self.lost(error) from error
+
+    async def again(self, layer: Layer, refusal: Refusal, attempt: Callable[[ReadyWorker], Awaitable[T]]) -> T | None:
+        """Ask the same worker once more, with a word on what was wrong. None: it failed. The first answer is still
+        there, so that nothing is lost by it."""
+        worker = self.call.exchange.worker
+        if worker is None:
+            return None
+        self.layer = layer.again(refusal, worker)
+        self.messages = with_note(self.document, self.messages, refusal)
+        # The engine begins anew: its silence until now is not to its blame.
+        self.ticket.beat(0)
+        try:
+            return await self._attempted(attempt, worker)
+        except (RoostError, *BROKEN):
+            return None
 
     async def _attempted(self, attempt: Callable[[ReadyWorker], Awaitable[T]], worker: ReadyWorker) -> T:
         """The attempt, broken off when the request is cancelled for memory in it."""
@@ -147,6 +166,8 @@ class Job:
             changes = {**changes, **self.thoughts.changes(self.document.values, self.policy, worker)}
         if self.layer is not None:
             changes = {**changes, **self.layer.changes(self.document.values, worker)}
+        if self.messages is not None and "messages" not in changes:
+            changes = {**changes, "messages": self.messages}
         if not changes and not more and "model" in self.document.members:
             return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})

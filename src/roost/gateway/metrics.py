@@ -22,6 +22,8 @@ from roost.workers.types import Pool, WorkerView
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
+_UNKNOWN = "unknown_tool"
+
 
 @dataclass
 class _Spread:
@@ -48,6 +50,7 @@ class Metrics:
         self._tokens: Tally[tuple[str, str]] = Tally()
         self._unfinished: Tally[tuple[str]] = Tally()
         self._tools: Tally[tuple[str, str, str, str]] = Tally()
+        self._reasks: Tally[tuple[str, str]] = Tally()
         self._first_byte: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._duration: dict[tuple[str, str], _Spread] = defaultdict(_Spread)
         self._registry = CollectorRegistry(auto_describe=False)
@@ -70,7 +73,12 @@ class Metrics:
         """Count what was done about the tool calls of one answer."""
         outcome, *parts = label.split(";")
         said = dict(part.split("=", 1) for part in parts)
-        self._tools[row.resolved or "", outcome, said.get("tier", ""), said.get("reason", "")] += 1
+        model = row.resolved or ""
+        # A call under a name that was not sent was made, and is no success.
+        unknown = _UNKNOWN if _UNKNOWN in said.get("steps", "").split("+") else ""
+        self._tools[model, outcome, said.get("tier", ""), said.get("reason", unknown)] += 1
+        if outcome == "reask" or "reask" in said:
+            self._reasks[model, "answered" if outcome == "reask" else "failed"] += 1
 
     def observe_unfinished(self, row: ActivityRow) -> None:
         """Count an answer that was all thought."""
@@ -90,6 +98,12 @@ class Metrics:
             "Answers to requests with tools, and what was done about their calls.",
             ("model", "outcome", "tier", "reason"),
             self._tools,
+        )
+        yield _counter(
+            "roost_tool_reasks",
+            "Answers that were asked for a second time for their calls, and whether that gave a better one.",
+            ("model", "outcome"),
+            self._reasks,
         )
         yield _counter(
             "roost_unfinished_thoughts",

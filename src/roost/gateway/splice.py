@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,8 +18,17 @@ class Removed:
 
 REMOVED: Final = Removed()
 
+
+@dataclass(frozen=True)
+class Written:
+    """Stands for a value that is JSON text already: it goes in as it is."""
+
+    text: str
+
+
 _MODEL = re.compile(r'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
-_Edit = tuple[int, int, str]
+#: Characters from, up to, and what stands there instead.
+Edit = tuple[int, int, str]
 
 
 @lru_cache(maxsize=256)
@@ -29,6 +39,8 @@ def name_literal(name: str) -> str:
 
 def literal(value: object) -> str:
     """A value as JSON text, compact and with characters as they are (lone surrogates are escaped)."""
+    if isinstance(value, Written):
+        return value.text
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text if _encodable(text) else json.dumps(value, separators=(",", ":"), allow_nan=False)
 
@@ -44,7 +56,7 @@ def apply(document: Document, changes: Mapping[str, Any]) -> bytes:
     added = [f"{literal(key)}:{literal(value)}" for key, value in changes.items() if _is_new(document, key, value)]
     if added:
         edits.append(_insertion(document, added, len(document.members) > len(removed)))
-    return _edited(document.text, sorted(edits)).encode()
+    return edited(document.text, sorted(edits)).encode()
 
 
 def replace_model(document: Document, name: str) -> bytes:
@@ -74,7 +86,7 @@ def _is_new(document: Document, key: str, value: object) -> bool:
     return value is not REMOVED and key not in document.members
 
 
-def _replacements(document: Document, changes: Mapping[str, Any]) -> list[_Edit]:
+def _replacements(document: Document, changes: Mapping[str, Any]) -> list[Edit]:
     return [
         (member.value_start, member.value_end, literal(value))
         for key, value in changes.items()
@@ -82,15 +94,15 @@ def _replacements(document: Document, changes: Mapping[str, Any]) -> list[_Edit]
     ]
 
 
-def _insertion(document: Document, added: list[str], others_stay: bool) -> _Edit:
+def _insertion(document: Document, added: list[str], others_stay: bool) -> Edit:
     """Added members go behind the last one, before the white space that precedes the closing brace."""
     last = max((member.value_end for member in document.members.values()), default=document.opening)
     return (last, last, ("," if others_stay else "") + ",".join(added))
 
 
-def _removals(document: Document, removed: set[str]) -> list[_Edit]:
+def _removals(document: Document, removed: set[str]) -> list[Edit]:
     """A removed run takes the separator before it along, or the one behind it when nothing stays before it."""
-    edits: list[_Edit] = []
+    edits: list[Edit] = []
     kept: Member | None = None
     run: list[Member] = []
     for key, member in document.members.items():
@@ -107,7 +119,8 @@ def _removals(document: Document, removed: set[str]) -> list[_Edit]:
     return edits
 
 
-def _edited(text: str, edits: list[_Edit]) -> str:
+def edited(text: str, edits: list[Edit]) -> str:
+    """The text with edits, which are in order."""
     pieces: list[str] = []
     at = 0
     for start, end, replacement in edits:

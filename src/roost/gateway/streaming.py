@@ -6,6 +6,7 @@ The three endings: finish_reason and `[DONE]`, an error frame, an aborted connec
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +16,9 @@ from aiohttp import web
 from roost.errors import RoostError
 from roost.gateway.client_stream import ClientStream, event_stream
 from roost.gateway.job import BROKEN, Job
+from roost.gateway.second import Answer, First, tell_better
 from roost.gateway.sse import EventBuffer, StreamRewriter
-from roost.gateway.tools.events import CallEvents
-from roost.gateway.tools.thought_events import ThoughtEvents
+from roost.gateway.stages import Stage, Staged, Withheld, stages_of
 from roost.workers.types import Posted, ReadyWorker
 
 #: How long the engine gets to end a body whose `[DONE]` has come, before the connection is closed under it.
@@ -33,11 +34,11 @@ class Upstream:
 
 
 async def stream_answer(
-    job: Job, client: ClientStream | None = None, rewriter: StreamRewriter | None = None
+    job: Job, client: ClientStream | None = None, new_rewriter: Callable[[], StreamRewriter] | None = None
 ) -> web.StreamResponse:
     """Relay one stream. Raises the RoostError while the status can still tell it; later it is the last frame.
 
-    Another protocol than OpenAI's brings its own `client` end and `rewriter`.
+    Another protocol than OpenAI's brings its own `client` end and rewriters.
     """
     exchange, settings = job.call.exchange, job.settings.gateway
     out = client or ClientStream(
@@ -50,7 +51,7 @@ async def stream_answer(
             out.heartbeat_when_silent(settings.heartbeat_s, lambda: job.ticket.progress().comment())
         )
         try:
-            await _relay(job, out, rewriter or StreamRewriter(job.model_id))
+            await _relay(job, out, new_rewriter or (lambda: StreamRewriter(job.model_id)))
         except (RoostError, ConnectionError) as error:
             # Raised once the group is over: it would wrap it.
             failure = error
@@ -65,16 +66,17 @@ async def stream_answer(
     return out.response
 
 
-async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
+async def _relay(job: Job, out: ClientStream, new_rewriter: Callable[[], StreamRewriter]) -> None:
     upstream = await job.run(lambda worker: _attempt(job, worker), job.ticket.worker)
-    stages = _stages(job)
+    rewriter, stages, first = new_rewriter(), stages_of(job), None
     try:
         if not stages:
             await _pump(job, upstream, rewriter, out, rewriter)
         else:
-            await _pump_staged(job, upstream, rewriter, out, stages)
-        await out.end()
-        await _tail(upstream.response)
+            first = await _pump_staged(job, upstream, rewriter, out, stages)
+        if first is None:
+            await out.end()
+            await _tail(upstream.response)
     finally:
         upstream.response.close()
         facts = rewriter.facts
@@ -84,6 +86,9 @@ async def _relay(job: Job, out: ClientStream, rewriter: StreamRewriter) -> None:
         if job.call.exchange.completion_tokens is None and chunks:
             # An engine that does not count sends a token a chunk, but for the first (role) and the last (reason).
             job.call.exchange.completion_tokens = max(0, chunks - 2)
+    if first is not None:
+        await tell_better(job, out, first, new_rewriter)
+        await out.end()
 
 
 async def _attempt(job: Job, worker: ReadyWorker) -> Upstream:
@@ -100,66 +105,34 @@ async def _attempt(job: Job, worker: ReadyWorker) -> Upstream:
     return Upstream(response, first)
 
 
-class _Stage(Protocol):
-    """A stop of events on their way: some wait there, some go on as others."""
-
-    @property
-    def chunks(self) -> int: ...
-
-    def feed(self, event: bytes) -> list[bytes]: ...
-
-    def flush(self) -> list[bytes]: ...
-
-
-def _stages(job: Job) -> list[_Stage]:
-    """Thoughts are told apart before calls are looked for."""
-    stages: list[_Stage] = []
-    if job.thoughts is not None:
-        stages.append(ThoughtEvents(job.thoughts))
-    if job.layer is not None:
-        stages.append(CallEvents(job.layer))
-    return stages
-
-
 async def _pump_staged(
-    job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream, stages: list[_Stage]
-) -> None:
-    """The same by way of the stages. What waits when the stream breaks goes out before the error."""
-    staged = _Staged(stages, rewriter)
+    job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream, stages: list[Stage]
+) -> First | None:
+    """The same by way of the stages. What waits when the stream breaks goes out before the error.
+
+    An answer is returned instead of told when the model is to be asked again.
+    """
+    layer = job.layer
+    withheld = Withheld(stages, rewriter, out, layer) if layer is not None and layer.asks_again else None
+    staged = withheld or Staged(stages, rewriter)
     try:
-        await _pump(job, upstream, rewriter, out, staged)
+        await _pump(job, upstream, rewriter, withheld or out, staged)
     except RoostError:
+        if out.begun and withheld is not None:
+            await withheld.release()
         if out.begun and (rest := staged.flush()):
             await out.write(rest)
         raise
     finally:
-        if job.layer is not None:
-            job.layer.told()
+        if layer is not None:
+            layer.told()
+    if layer is None or withheld is None or withheld.refusal is None:
+        return None
+    return First(Answer(withheld.events, rewriter.facts), layer, withheld.refusal)
 
 
-class _Staged:
-    """The stages and the rewriter as one."""
-
-    def __init__(self, stages: list[_Stage], rewriter: StreamRewriter) -> None:
-        self._stages = stages
-        self._rewriter = rewriter
-
-    @property
-    def counter(self) -> _Stage:
-        return self._stages[0]
-
-    def rewrite(self, event: bytes) -> bytes:
-        return b"" if self._rewriter.facts.over else self._through([event], self._stages)
-
-    def flush(self) -> bytes:
-        """What waits at each stage, through those behind it."""
-        places = range(len(self._stages))
-        return b"".join(self._through(self._stages[at].flush(), self._stages[at + 1 :]) for at in places)
-
-    def _through(self, events: list[bytes], stages: list[_Stage]) -> bytes:
-        for stage in stages:
-            events = [said for event in events for said in stage.feed(event)]
-        return b"".join(map(self._rewriter.rewrite, events))
+class _Sink(Protocol):
+    async def write(self, data: bytes) -> None: ...
 
 
 class _Counter(Protocol):
@@ -178,7 +151,7 @@ class _Rewrites(Protocol):
     def rewrite(self, event: bytes) -> bytes: ...
 
 
-async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: ClientStream, rewrites: _Rewrites) -> None:
+async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: _Sink, rewrites: _Rewrites) -> None:
     """Events in, events out, until `[DONE]`. Raises RoostError for every other end of the body."""
     buffer, facts, exchange = EventBuffer(), rewriter.facts, job.call.exchange
     content = upstream.response.content

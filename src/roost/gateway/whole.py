@@ -19,7 +19,10 @@ from roost.gateway.job import BROKEN, Job
 from roost.gateway.large_json import LargeJson
 from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
+from roost.gateway.tools.again import summed
+from roost.gateway.tools.layer import Layer
 from roost.gateway.tools.whole import settle
+from roost.toolcalls.values import Refusal
 from roost.workers.types import Posted, ReadyWorker
 
 #: A longer answer is not held: decoding it would keep all other requests waiting.
@@ -39,7 +42,7 @@ async def whole_answer(job: Job) -> web.StreamResponse:
     with job.call.gateway.held.hold(job.model_id) as hold:
         answer = await job.run(lambda worker: _attempt(job, worker, hold), job.ticket.worker)
         if job.layer is not None or job.thoughts is not None:
-            answer = _settled(job, await _all(job, answer, hold))
+            answer = await _settled(job, await _all(job, answer, hold), hold)
         if isinstance(answer, Large):
             return await _relay(job, answer)
         return await send_json(job, answer)
@@ -55,13 +58,56 @@ def _settle(job: Job, values: dict[str, Any]) -> bool:
     return (job.layer is not None and settle(job.layer, values)) or split
 
 
-def _settled(job: Job, answer: bytes) -> bytes:
+async def _settled(job: Job, answer: bytes, hold: Hold) -> bytes:
     """The answer with its calls; as it came when nothing was to be done. Raises RoostError."""
     values = json.loads(answer)
-    if not isinstance(values, dict) or not _settle(job, values):
+    if not isinstance(values, dict):
         return answer
-    _count(job, values)
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    better = await _better(job, values, hold)
+    if better is None:
+        return answer
+    return json.dumps(better, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+async def _better(job: Job, values: dict[str, Any], hold: Hold) -> dict[str, Any] | None:
+    """The answer with its calls, or another one when it had to be asked for again. None: nothing was to be done.
+    Raises RoostError."""
+    changed = _settle(job, values)
+    layer = job.layer
+    if layer is not None and layer.refusal is not None:
+        values, changed = await _asked_again(job, values, layer, layer.refusal, hold), True
+    _note_finish(job, values)
+    return values if changed else None
+
+
+async def _asked_again(job: Job, first: dict[str, Any], layer: Layer, refusal: Refusal, hold: Hold) -> dict[str, Any]:
+    """The better of two answers, with the tokens of both."""
+    exchange = job.call.exchange
+    before = exchange.take_counts()
+    second = await job.again(layer, refusal, lambda worker: _second(job, worker, hold))
+    exchange.add_counts(before)
+    usage = summed(first.get("usage"), second.get("usage") if second is not None else None)
+    chosen = second if second is not None and _is_better(job, second) else first
+    if chosen is first:
+        job.layer = layer.in_vain(refusal)
+        _settle(job, first)
+    return chosen if usage is None else {**chosen, "usage": usage}
+
+
+async def _second(job: Job, worker: ReadyWorker, hold: Hold) -> dict[str, Any]:
+    values = json.loads(await _all(job, await _attempt(job, worker, hold), hold))
+    if not isinstance(values, dict):
+        raise _nonsense(job)
+    return values
+
+
+def _is_better(job: Job, values: dict[str, Any]) -> bool:
+    """Whether this answer is one to tell; its calls are put where clients look for them."""
+    try:
+        _settle(job, values)
+    except RoostError:
+        return False
+    return job.layer is not None and job.layer.is_sound
 
 
 async def send_json(job: Job, body: bytes, more: Mapping[str, str] = MappingProxyType({})) -> web.StreamResponse:
@@ -80,9 +126,7 @@ async def held_answer(job: Job, hold: Hold) -> dict[str, Any]:
     values = json.loads(await _all(job, answer, hold))
     if not isinstance(values, dict):
         raise _nonsense(job)
-    if _settle(job, values):
-        _count(job, values)
-    return values
+    return await _better(job, values, hold) or values
 
 
 async def _attempt(job: Job, worker: ReadyWorker, hold: Hold) -> bytes | Large:
@@ -192,12 +236,15 @@ def _nonsense(job: Job) -> RoostError:
 
 
 def _count(job: Job, values: dict[str, Any]) -> None:
-    exchange = job.call.exchange
-    exchange.count(_object(values.get("usage")), _object(values.get("timings")))
+    job.call.exchange.count(_object(values.get("usage")), _object(values.get("timings")))
+    _note_finish(job, values)
+
+
+def _note_finish(job: Job, values: dict[str, Any]) -> None:
     choices = values.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         reason = choices[0].get("finish_reason")
-        exchange.finish_reason = reason if isinstance(reason, str) else None
+        job.call.exchange.finish_reason = reason if isinstance(reason, str) else None
 
 
 def _object(value: object) -> dict[str, Any] | None:
@@ -212,7 +259,7 @@ async def _assembled(job: Job, worker: ReadyWorker, hold: Hold) -> bytes:
     assembler = Assembler()
     rewriter = StreamRewriter(job.model_id, each=assembler.add)
     try:
-        await _drain(job, response, rewriter, hold)
+        await drain(job, response, rewriter, hold)
     finally:
         response.close()
     facts = rewriter.facts
@@ -223,7 +270,7 @@ async def _assembled(job: Job, worker: ReadyWorker, hold: Hold) -> bytes:
     )
 
 
-async def _drain(job: Job, response: Posted, rewriter: StreamRewriter, hold: Hold) -> None:
+async def drain(job: Job, response: Posted, rewriter: StreamRewriter, hold: Hold) -> None:
     """Read the stream to its end. Raises the RoostError of an error frame or of an end without an ending."""
     buffer = EventBuffer()
     facts = rewriter.facts

@@ -20,7 +20,7 @@ from roost.testing.engine_generate import STATE, EngineState, answer, flood
 from roost.testing.engine_memory import Appetite, give_back, take
 from roost.testing.engine_options import Behaviour, EngineOptions
 from roost.testing.engine_record import Recorder
-from roost.testing.engine_reply import compose, count_tokens, embedding, prompt_text, relevance
+from roost.testing.engine_reply import compose, count_tokens, embedding, prompt_text, reads_history, relevance
 from roost.testing.engine_websocket import echo
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -120,9 +120,12 @@ async def _generate(request: web.Request) -> web.StreamResponse:
     seen = state.recorder.begin(request.method, request.path_qs, list(request.headers.items()), raw)
     try:
         body = json.loads(raw)
-        told = state.behave.updated(body.get("x_stand_in") or {})
+        messages = body.get("messages") or ()
+        told = state.behave.updated(body.get("x_stand_in") or {}).for_messages(len(messages))
         if refusal := _refusal(state.options, body):
             return refusal
+        if told.strict_history and not reads_history(messages):
+            return error(500, "arguments of a tool call are no JSON object", "server_error")
         if state.options.log_prompts:
             sys.stdout.write(f"INFO prompt: {prompt_text(body)[:300]}\n")
             sys.stdout.flush()

@@ -24,6 +24,10 @@ class Behaviour:
     pieces: tuple[str, ...] | None = None
     #: A scripted agent: the reply's text by how many results of tools a request with tools brings.
     turns: tuple[str, ...] | None = None
+    #: Changes to all this by how many messages a request brings: what is asked again is answered otherwise.
+    by_messages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: Arguments of calls in the messages that are not the text of a JSON object are 500, as with chat templates.
+    strict_history: bool = False
     #: Silence before the first token, on top of the process's prefill delay.
     delay_s: float = 0.0
     #: Like `delay_s`, but the CPU works: a long prefill.
@@ -85,6 +89,10 @@ class Behaviour:
     def updated(self, changes: Mapping[str, Any]) -> Behaviour:
         """This behaviour with some fields replaced. An unknown name is a mistake in the test: TypeError."""
         return replace(self, **changes)
+
+    def for_messages(self, count: int) -> Behaviour:
+        """How a request with so many is answered."""
+        return self.updated(self.by_messages.get(str(count), {}))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,6 +95,19 @@ def prompt_text(body: Mapping[str, Any]) -> str:
         value = body.get(key)
         parts.extend([value] if isinstance(value, str) else [item for item in value or () if isinstance(item, str)])
     return " ".join(parts)
+
+
+def reads_history(messages: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a chat template could write these messages: it takes the arguments of calls for objects."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return all(_is_object_text(call["function"].get("arguments")) for call in calls)
+
+
+def _is_object_text(arguments: object) -> bool:
+    try:
+        return isinstance(arguments, str) and isinstance(json.loads(arguments), dict)
+    except ValueError:
+        return False
 
 
 def count_tokens(text: str) -> int:

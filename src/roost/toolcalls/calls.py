@@ -15,6 +15,11 @@ KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
 _INNER_KEYS = frozenset({"name", "arguments", "parameters"})
 _COMMAND_KEYS = frozenset({"tool_call_id", "tool_name", "parameters"})
 _TYPES = ("function", "tool_call", "function_call")
+_LONGEST_NAME = 128
+#: What a tool may be called, whoever names it: without it any word between two marks would be a call.
+_SOUND_NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_.:/-]{{0,{_LONGEST_NAME - 1}}}")
+#: Names of tools that a model is told when it has missed them all; more would only fill its window.
+_MOST_NAMES = 64
 #: What engines leave hanging on a name: control tokens of any family.
 _CONTROL_TOKEN = re.compile(r"<[|｜][^<>]{0,64}?[|｜]?>|\[ARGS\]|\[CALL_ID\]")
 
@@ -80,20 +85,26 @@ def _made(
 
 
 def clean_name(name: str, tools: Tools) -> tuple[str, tuple[str, ...]]:
-    """A declared name, freed from what engines hang on it. Nothing is guessed. Raises NoCall(UNKNOWN_TOOL)."""
+    """A declared name, freed from what engines hang on it. Nothing is guessed. Raises NoCall(UNKNOWN_TOOL).
+
+    Where names are open, one that was not sent is let through, and its step says so.
+    """
     if name in tools.by_name:
         return name, ()
     bare = _CONTROL_TOKEN.split(name, maxsplit=1)[0].strip() or _CONTROL_TOKEN.sub("", name).strip()
     for candidate in (bare, bare.removeprefix("functions.")):
         if candidate in tools.by_name:
             return candidate, ("name",)
-    raise NoCall(Reason.UNKNOWN_TOOL)
+    if tools.is_open and _SOUND_NAME.fullmatch(candidate):
+        return candidate, (Reason.UNKNOWN_TOOL,)
+    listed = ", ".join(list(tools.by_name)[:_MOST_NAMES])
+    raise NoCall(Reason.UNKNOWN_TOOL, f'there is no tool "{candidate[:_LONGEST_NAME]}"; the tools are: {listed}')
 
 
 def finished(call: RawCall, tools: Tools, tier: Tier) -> tuple[ToolCall, tuple[str, ...]]:
     """The call if it may be made, and the steps to it. Raises NoCall."""
     name, steps = clean_name(call.name, tools)
-    tool = tools.by_name[name]
+    tool = tools.tool(name)
     if _is_definition(call.arguments, tool):
         raise NoCall(Reason.MALFORMED)
     if tier is Tier.SHAPE:
@@ -117,4 +128,4 @@ def _check_shape(arguments: Any, tool: Tool) -> None:
     if not isinstance(arguments, dict) or declared is None or tool.schema.get("additionalProperties"):
         return
     if not arguments.keys() <= declared.keys():
-        raise NoCall(Reason.SCHEMA)
+        raise NoCall(Reason.SCHEMA, f'"{tool.name}" has no other parameters than: {", ".join(declared)}')

@@ -124,7 +124,7 @@ class Cursor:
 
     def tool(self, name: str) -> Tool:
         """The tool that a written name means. Raises NoCall."""
-        return self.tools.by_name[clean_name(name, self.tools)[0]]
+        return self.tools.tool(clean_name(name, self.tools)[0])
 
     def finish(self, openers: tuple[str, ...]) -> None:
         """Nothing but the end of a turn may follow. Raises NoCall."""

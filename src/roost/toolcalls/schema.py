@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -25,8 +25,14 @@ _KINDS: tuple[tuple[type, str], ...] = (
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 
 
+#: Of a complaint about arguments: a validator quotes the whole of what it complains about.
+_LONGEST_COMPLAINT = 400
+
+
 class Validator(Protocol):
     def is_valid(self, instance: Any) -> bool: ...
+
+    def iter_errors(self, instance: Any) -> Iterator[Any]: ...
 
 
 def accepts(tool: Tool, arguments: Mapping[str, Any]) -> bool:
@@ -38,6 +44,17 @@ def accepts(tool: Tool, arguments: Mapping[str, Any]) -> bool:
     wanted = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
     declared = tool.declared
     return wanted <= arguments.keys() and (declared is None or arguments.keys() <= declared.keys())
+
+
+def complaint(tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """Why the schema refuses them, in words for the model that wrote them; they quote the arguments."""
+    validator = validator_of(tool.schema)
+    error = next(validator.iter_errors(arguments), None) if validator is not None else None
+    if error is None:
+        return f'the arguments of "{tool.name}" lack some, or have others than it takes'
+    place = "/".join(map(str, error.instance_path))
+    said = str(error.message)[:_LONGEST_COMPLAINT]
+    return f'the arguments of "{tool.name}" are not valid{f" at {place}" if place else ""}: {said}'
 
 
 def validator_of(schema: Mapping[str, Any]) -> Validator | None:
@@ -206,7 +223,7 @@ def checked(tool: Tool, arguments: Any, raw: str | None) -> tuple[str, tuple[str
         return raw or dumped(arguments), steps
     arguments = coerced(tool, arguments)
     if not accepts(tool, arguments):
-        raise NoCall(Reason.SCHEMA)
+        raise NoCall(Reason.SCHEMA, complaint(tool, arguments))
     return dumped(arguments), (*steps, "coerced")
 
 

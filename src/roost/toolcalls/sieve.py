@@ -16,7 +16,7 @@ from roost.toolcalls.detector import THOUGHT_ENDS, Detector
 from roost.toolcalls.lines import Lines
 from roost.toolcalls.shape import shape
 from roost.toolcalls.tagged import Grammar
-from roost.toolcalls.values import Finding, NoCall, Reason, Tier
+from roost.toolcalls.values import Finding, NoCall, Reason, Refusal, Tier
 
 #: A longer call is not waited for.
 MOST_HELD = 64 * 1024
@@ -48,6 +48,7 @@ class Sieve:
         self._tier = Tier.MARKER
         self._look = _FIRST_LOOK
         self._reason: Reason | None = None
+        self._refusal: Refusal | None = None
         #: So many characters are plain text for sure.
         self.released = 0
 
@@ -79,11 +80,13 @@ class Sieve:
                 pass
             if self._state is not _State.HOLD:
                 self._release(len(self._buffer))
-                return Finding(self.released, reason=self._reason)
+                return Finding(self.released, reason=self._reason, refusal=self._refusal)
             try:
                 found = self._detector.parse(self._buffer[self._at :], self._grammar, self._tier, final=True, cut=cut)
-            except NoCall as refused:
-                self._refuse(refused.reason)
+            except NoCall as why:
+                refusal = None if cut else self._refusal_of(self._buffer[self._at :], why, final=True)
+                self._refuse(why.reason)
+                self._refusal = refusal
                 continue
             return Finding(self.released, found.calls, self._tier, found.steps, None, found.content, found.reasoning)
 
@@ -172,13 +175,21 @@ class Sieve:
             self._look = min(self._look * _NEXT_LOOK, MOST_HELD + 1)
             try:
                 self._detector.parse(candidate, self._grammar, self._tier, final=False)
-            except NoCall as refused:
-                if refused.reason is not Reason.TRUNCATED:
-                    return self._refuse(refused.reason)
+            except NoCall as why:
+                # A call that its model may be asked about is waited for to its end: nothing of it may be told.
+                if why.reason is not Reason.TRUNCATED and self._refusal_of(candidate, why, final=False) is None:
+                    return self._refuse(why.reason)
         return False
+
+    def _refusal_of(self, text: str, why: NoCall, *, final: bool) -> Refusal | None:
+        """None also once something was said: whoever has begun to answer is not asked again."""
+        if self.released:
+            return None
+        return self._detector.refusal(text, self._grammar, self._tier, why, final=final)
 
     def _refuse(self, reason: Reason) -> bool:
         """What was held is no call."""
+        self._refusal = None
         if self._tier is Tier.SHAPE:
             # JSON of another kind is nothing to speak of.
             self._reason = None if reason is Reason.MALFORMED else reason
@@ -201,7 +212,8 @@ class Sieve:
     def _restart(self, end: int) -> None:
         """A thought is over: what follows is the message."""
         self._release(end)
-        self._state, self._lines, self._reason = _State.START, Lines(), None
+        self._state, self._lines = _State.START, Lines()
+        self._reason = self._refusal = None
 
     def _release(self, count: int) -> None:
         self._lines = self._lines.after(self._buffer[:count])

@@ -46,9 +46,11 @@ class Reason(StrEnum):
 class NoCall(Exception):
     """This text is no call. `reason` TRUNCATED means that more text might still make it one."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        #: Why, in words for the model that wrote it. They may quote its arguments: they are never logged.
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Tools:
     """The tools of one request."""
 
     by_name: Mapping[str, Tool]
+    #: A name that was not sent is one too, of a tool that says nothing about its parameters.
+    is_open: bool = False
 
     @classmethod
     def of(cls, listed: Sequence[Any]) -> Tools:
@@ -86,6 +90,14 @@ class Tools:
     def only(self, name: str) -> Tools:
         """Of one name alone. Raises KeyError."""
         return Tools({name: self.by_name[name]})
+
+    def opened(self) -> Tools:
+        """The same, and any other name."""
+        return Tools(self.by_name, is_open=True)
+
+    def tool(self, name: str) -> Tool:
+        """Raises KeyError for a name that is none of theirs."""
+        return self.by_name[name] if name in self.by_name or not self.is_open else Tool(name)
 
     def __bool__(self) -> bool:
         return bool(self.by_name)
@@ -115,6 +127,16 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """An answer that is nothing but calls in sound form, one of which may not be made."""
+
+    tier: Tier
+    reason: Reason
+    #: As of NoCall.
+    detail: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """What became of a text. Without calls all of it is plain, and `reason` says whether something looked like one."""
 
@@ -128,3 +150,5 @@ class Finding:
     #: Text for the reader that stood among the markers.
     content: str = ""
     reasoning: str = ""
+    #: What its model may be asked again about; only where that is wanted.
+    refusal: Refusal | None = None

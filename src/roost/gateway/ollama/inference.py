@@ -111,8 +111,9 @@ async def _generate(call: Call, translate: _Translate, shape: Shape) -> web.Stre
     async def answer(job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
         if not job.streams:
             return await _whole(job, headers, lambda answered: _answer(answered, shape))
-        rewriter = LineRewriter(call.exchange, job.model_id, shape)
-        return await stream_answer(job, line_stream(job, headers), rewriter)
+        return await stream_answer(
+            job, line_stream(job, headers), lambda: LineRewriter(call.exchange, job.model_id, shape)
+        )
 
     translated = translate(asked)
     _check_thinking(call, settings, translated.body)

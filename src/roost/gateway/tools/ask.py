@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from roost.errors import InvalidType, MissingParameter, Refused
-from roost.toolcalls.values import Mode, Tools
+from roost.gateway.filters import BodyPolicy
+from roost.toolcalls.values import Mode, Reason, Tools
 
 HEADER = "x-roost-tools"
 #: Behind the mode: say in the last chunk of a stream what was done.
@@ -36,13 +37,30 @@ class Ask:
     tells: bool = False
 
 
+@dataclass(frozen=True)
+class Second:
+    """What becomes of a call in sound form that may not be made."""
+
+    #: Of a tool that was not sent: it is a call under the name that the model wrote.
+    forwards: bool = False
+    #: For these reasons the model is asked once more.
+    asks: frozenset[Reason] = frozenset()
+
+    @classmethod
+    def of(cls, policy: BodyPolicy, values: Mapping[str, Any]) -> Second:
+        """Several answers at once are several ways to go on: none of them is asked about."""
+        settings = {Reason.UNKNOWN_TOOL: policy.unknown_tool, Reason.SCHEMA: policy.bad_arguments}
+        asks = frozenset(reason for reason, said in settings.items() if said == "reask")
+        return cls(policy.unknown_tool == "forward", asks if values.get("n") in (None, 1) else frozenset())
+
+
 def ask_of(values: Mapping[str, Any], header: str | None, setting: str) -> Ask | None:
     """None for a request that has nothing to do with tools or formats, as most have. Raises RoostError."""
     if "tools" not in values and "response_format" not in values:
         if values.get("tool_choice") in ("required",) or isinstance(values.get("tool_choice"), dict):
             raise MissingParameter("`tool_choice` demands a call and `tools` is missing", param="tools")
         return None
-    mode, tells = _mode(header, setting)
+    mode, tells = mode_of(header, setting)
     tools = _tools(values.get("tools"))
     format_ = _format(values.get("response_format"))
     forced, named = _choice(values.get("tool_choice"), tools)
@@ -59,8 +77,8 @@ def ask_of(values: Mapping[str, Any], header: str | None, setting: str) -> Ask |
     return Ask(tools, mode, forced, named, parallel if isinstance(parallel, bool) else None, format_, tells)
 
 
-def _mode(header: str | None, setting: str) -> tuple[Mode, bool]:
-    """The request's own word, else the model's setting."""
+def mode_of(header: str | None, setting: str) -> tuple[Mode, bool]:
+    """The request's own word, else the model's setting; and whether the last chunk is to tell. Raises InvalidType."""
     default = Mode.MARKER if setting == "auto" else Mode(setting)
     if header is None:
         return default, False

@@ -41,8 +41,15 @@ class Choice:
         self._thought_end = 0
         #: The content is more than white space.
         self._speaks = False
+        self._finished = False
         self._dropped = False
         self._make = make
+
+    @property
+    def decided(self) -> bool:
+        """Something of it was told, or it has come to its end: it is too late to ask again."""
+        thought = self._thoughts.released if self._thoughts is not None else self._thought_end
+        return self._finished or self._calls is not None or self._judge.released > 0 or thought > 0
 
     def text(self, event: bytes, text: str) -> list[bytes]:
         """An event that is nothing but content."""
@@ -84,6 +91,7 @@ class Choice:
     def finish(self, event: bytes, chunk: Mapping[str, Any], given: Mapping[str, Any]) -> list[bytes]:
         """The event with the finish_reason. Raises RoostError for an answer that is not what was demanded."""
         reason = given["finish_reason"]
+        self._finished = True
         if self._calls is not None:
             return self._finish_engine(event, chunk, given, self._calls)
         cut = reason == "length"
@@ -92,6 +100,9 @@ class Choice:
             thought = self._thoughts.finish(cut=cut)
             found, from_thoughts = (thought, True) if thought.calls else (found, False)
         self._layer.take(found)
+        self._layer.spoke = self._layer.spoke or self._speaks or bool(found.calls)
+        if not self._thought_end:
+            self._layer.refusal = self._layer.refusal or found.refusal
         delta = given.get("delta") or {}
         bare = not any(delta.values())
         last = event if bare else self._last(chunk, given, reason)
@@ -173,6 +184,7 @@ class Choice:
     def _finish_engine(
         self, event: bytes, chunk: Mapping[str, Any], given: Mapping[str, Any], calls: CallDeltas
     ) -> list[bytes]:
+        self._layer.spoke = True
         rest = calls.finish()
         reason = engine_finish(self._layer, given["finish_reason"], calls.truncated)
         steps = list(calls.steps)

@@ -45,6 +45,11 @@ class CallEvents:
         self.chunks += 1
         return self._chunk(event, chunk)
 
+    @property
+    def undecided(self) -> bool:
+        """Nothing was told of any choice, and none has come to its end."""
+        return not any(choice.decided for choice in self._choices.values())
+
     def flush(self) -> list[bytes]:
         """What still waits, as it came: the stream ends before its end."""
         return [event for choice in self._choices.values() for event in choice.flush()]

@@ -16,6 +16,10 @@ class Label:
     tier: Tier | None = None
     steps: dict[str, None] = field(default_factory=dict)
     reason: Reason | None = None
+    #: The model was asked a second time, because of this; None: it was not.
+    asked: Reason | None = None
+    #: Its second answer was no better: this is the first one.
+    in_vain: bool = False
 
     def repaired(self, tier: Tier, steps: Iterable[str]) -> None:
         """Calls were made of what was none."""
@@ -32,9 +36,11 @@ class Label:
         self.outcome = "constrained"
 
     def __str__(self) -> str:
-        parts = [self.outcome]
+        again = self.asked is not None and not self.in_vain
+        parts = ["reask" if again else self.outcome]
         if self.outcome == "repaired":
             parts += [f"tier={self.tier}", f"steps={'+'.join(self.steps)}"]
-        elif self.reason is not None:
-            parts.append(f"reason={self.reason}")
-        return ";".join(parts)
+        reason = self.asked if again else self.reason
+        if reason is not None:
+            parts.append(f"reason={reason}")
+        return ";".join([*parts, "reask=failed"] if self.in_vain else parts)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from roost.errors import RoostError, UnusableAnswer
 from roost.gateway.exchange import Exchange
 from roost.gateway.filters import CAP_FIELDS
 from roost.gateway.splice import REMOVED
-from roost.gateway.tools.ask import Ask, Format
+from roost.gateway.tools.ask import Ask, Format, Second
 from roost.gateway.tools.label import Label
 from roost.toolcalls.detector import Detector, detector
 from roost.toolcalls.forced import breaks_format, forced_calls, forced_schema
 from roost.toolcalls.sieve import Sieve
 from roost.toolcalls.structured import CallDeltas
-from roost.toolcalls.values import Finding, Mode, NoCall, ToolCall, Tools
+from roost.toolcalls.values import Finding, Mode, NoCall, Reason, Refusal, Tier, ToolCall, Tools
 from roost.workers.types import ReadyWorker
 
 #: Tokens of an answer that must be a call, when the request names no limit: a model that finds no end must find one.
@@ -47,11 +47,16 @@ class Layer:
     model_id: str
     #: The model's chat template; None: unknown.
     template: str | None
+    second: Second = field(default_factory=Second)
     #: The engine is held to the schema of a call.
     constrained: bool = False
     #: The engine holds itself to the format.
     enforced: bool = False
     label: Label = field(default_factory=Label)
+    #: What the model is to be asked about once more; set by the answer's end.
+    refusal: Refusal | None = None
+    #: The answer has content or calls.
+    spoke: bool = False
     _detector: Detector | None = None
 
     def changes(self, values: Mapping[str, Any], worker: ReadyWorker) -> dict[str, Any]:
@@ -95,7 +100,8 @@ class Layer:
         if self._detector is None:
             # A call was demanded: whatever shape it has, it is no accident.
             mode = Mode.FULL if self.ask.forced else self.ask.mode
-            self._detector = detector(self.tools, mode, self.template)
+            second = self.second if not self.ask.forced else Second()
+            self._detector = detector(self.tools, mode, self.template, forwards=second.forwards, asks=second.asks)
         return self._detector
 
     def thoughts(self) -> Sieve | None:
@@ -116,6 +122,30 @@ class Layer:
             self.label.repaired(finding.tier, finding.steps)
         elif not finding.calls:
             self.label.unrepaired(finding.reason)
+
+    @property
+    def is_sound(self) -> bool:
+        """At the answer's end: it says something, and nothing in it is a call that may not be made."""
+        return self.spoke and self.label.outcome != "unrepaired"
+
+    @property
+    def asks_again(self) -> bool:
+        """The answer may have to be asked for again, so that none of it is told before that is known."""
+        return bool(self.second.asks) and not self.ask.forced and self.ask.mode is not Mode.OFF
+
+    def again(self, refusal: Refusal, worker: ReadyWorker) -> Layer:
+        """Of the second answer. It must be a call only where the engine can be held to one, and where the model had
+        chosen a tool by its own marks: with a wrong name the right answer may be that no tool fits."""
+        forced = refusal.reason is Reason.SCHEMA and refusal.tier is Tier.MARKER and worker.traits.enforces_format
+        return self._once_more(replace(self.ask, forced=forced), Label(asked=refusal.reason))
+
+    def in_vain(self, refusal: Refusal) -> Layer:
+        """Of the first answer once more, because the second was no better."""
+        return self._once_more(self.ask, Label(asked=refusal.reason, in_vain=True))
+
+    def _once_more(self, ask: Ask, label: Label) -> Layer:
+        second = replace(self.second, asks=frozenset())
+        return Layer(ask, self.exchange, self.model_id, self.template, second, label=label)
 
     def told(self) -> str | None:
         """The label, kept for header and log; None: the answer had nothing to do with calls."""

@@ -37,6 +37,9 @@ def _settle(layer: Layer, choice: dict[str, Any]) -> bool:
     if not found.calls and not text.strip() and thought is not None and (sieve := layer.thoughts()) is not None:
         found, key, text = _found(sieve, message[thought], cut), thought, message[thought]
     layer.take(found)
+    layer.spoke = layer.spoke or bool(found.calls or text.strip())
+    if key == "content":
+        layer.refusal = layer.refusal or found.refusal
     if not found.calls:
         return False
     _put(layer, choice, message, key, text, found)
@@ -68,6 +71,7 @@ def said(call: ToolCall) -> dict[str, Any]:
 
 def _mend(layer: Layer, choice: dict[str, Any], message: dict[str, Any]) -> bool:
     """The engine's own calls; anything else in the answer is none."""
+    layer.spoke = True
     found: Mended = mended(message["tool_calls"], layer.ask.tools, new_id)
     calls = found.calls[:1] if layer.ask.parallel is False else found.calls
     steps = list(found.steps)
