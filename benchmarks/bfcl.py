@@ -174,9 +174,7 @@ def main() -> None:
     parser.add_argument("--category", choices=CATEGORIES, default="simple_python")
     parser.add_argument("--n", type=int, default=40, help="cases, drawn by --seed; 0: all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--first", action="store_true", help="the first cases of the data instead of drawn ones"
-    )
+    parser.add_argument("--first", action="store_true", help="the first cases of the data instead of drawn ones")
     parser.add_argument("--max-tokens", type=int, default=400)
     parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/roost-test/bfcl", help="where BFCL lies")
     options = parser.parse_args()
