@@ -93,8 +93,6 @@ class Admission:
     note: str
     #: Names its way of starting, for the peak that it will show.
     peak_key: str
-    #: What holds it to that, for people; None: nothing of it is here.
-    held_by: str | None = None
 
 
 @dataclass(frozen=True)

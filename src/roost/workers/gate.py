@@ -110,7 +110,7 @@ class Gate:
         means = self.holdings.choose(start, order, sizer.shape.device if sizer else None)
         told = promise_told(view.verdict)
         log.info("memory promised", model=order.spec.id, start=start, **told, why=admission.note, held_by=means.value)
-        return replace(admission, held_by=means.value)
+        return admission
 
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
         """Whether it would fit once these models have gone: nobody is sent away for a start that is refused then.
@@ -166,7 +166,13 @@ class Gate:
     def post(self, start: str, event: ledger.Event) -> None:
         self.book = self.book.post(start, event)
         if event is ledger.Event.READY:
+            self.holdings.look(start)
             self._draw_lines(start, loading=False)
+
+    def held_by(self, start: str) -> str | None:
+        """What holds it to its promise, for people; None: nothing of it is here."""
+        means = self.holdings.of(start)
+        return means.value if means else None
 
     @cached_property
     def _sampler(self) -> Sampler:
