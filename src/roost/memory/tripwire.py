@@ -30,7 +30,7 @@ class Action(StrEnum):
     STOP_ADMITTING = "take no new load and no new sequence"
     SHED_BATCH = "answer batch work that waits"
     CANCEL_BATCH = "cancel batch work that runs, the newest first"
-    CANCEL_NEWEST = "cancel the newest request"
+    CANCEL_NEWEST = "cancel the newest request, batch work first"
     UNLOAD_IDLE = "unload idle workers"
     DROP_CACHES = "drop the cached prompts of idle workers that stay"
     KILL_LARGEST = "end the largest worker that is not pinned"

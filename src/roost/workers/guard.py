@@ -96,15 +96,16 @@ class Guarded(Floor):
             self._spares.consider()
         if self._alarm.level is Level.GREEN:
             self._done.clear()
-        for action in actions(self._alarm, seen):
-            self._do(action, seen)
+        doing = actions(self._alarm, seen)
+        for action in doing:
+            self._do(action, doing, seen)
 
-    def _do(self, action: Action, seen: Observation) -> None:
+    def _do(self, action: Action, doing: tuple[Action, ...], seen: Observation) -> None:
         """Admitting is stopped for as long as the level lasts: by the gate, and by `_refusal_by_memory`."""
         match action:
             case Action.SHED_BATCH:
                 self._shed()
-            case Action.CANCEL_BATCH:
+            case Action.CANCEL_BATCH if Action.CANCEL_NEWEST not in doing:  # one a look, whoever may be chosen
                 self._cancel_newest(batches_only=True)
             case Action.CANCEL_NEWEST:
                 self._cancel_newest(batches_only=False)

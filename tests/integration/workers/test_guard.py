@@ -297,6 +297,22 @@ def ends(ticket: Ticket) -> bool:
     return False
 
 
+async def test_one_request_ends_a_look_and_batches_before_people(make_bench: MakeBench) -> None:
+    memory = ScriptedMemory()
+    async with make_bench("a", memory=memory, settings={"residency": {"pinned": ["a"]}}) as bench:
+        batch, person = bench.enter("a", request_class="batch"), bench.enter("a")
+        told: list[tuple[str, int]] = []
+        for name, ticket in (("batch", batch), ("person", person)):
+            await ticket.worker()
+            ticket.on_revoked(lambda error, name=name: told.append((name, memory.looks)))  # type: ignore[misc]
+        memory.change(available_bytes=NOTHING_LEFT)
+        await until(lambda: len(told) == 2)
+        (first, early), (second, late) = told
+        assert (first, second) == ("batch", "person") and early < late
+        batch.leave()
+        person.leave()
+
+
 async def test_when_next_to_nothing_is_left_a_persons_request_ends_too(make_bench: MakeBench) -> None:
     memory = ScriptedMemory()
     async with make_bench("a", memory=memory, settings={"residency": {"pinned": ["a"]}}) as bench:
