@@ -10,6 +10,7 @@ from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines import mlx_worker
+from roost.engines.caches import ask_to_drop
 from roost.engines.http import generate_one
 from roost.engines.interpreters import EnvironmentEngine, find_engine
 from roost.engines.knobs import shared_problems, unsupported
@@ -144,6 +145,9 @@ class MlxLm:
 
     async def generate_token(self, worker: WorkerHttp, served_name: str, surfaces: frozenset[str]) -> None:
         await generate_one(worker, served_name, surfaces)
+
+    async def drop_caches(self, worker: WorkerHttp) -> None:
+        await ask_to_drop(worker)
 
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         return await mlx_worker.count_prompt_tokens(worker, body)

@@ -13,6 +13,7 @@ from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings
 from roost.engines import mlx_worker
+from roost.engines.caches import ask_to_drop
 from roost.engines.http import ask, generate_one
 from roost.engines.interpreters import EnvironmentEngine, find_engine
 from roost.engines.knobs import shared_problems, unsupported
@@ -191,6 +192,9 @@ class VllmMlx:
 
     async def wake(self, worker: WorkerHttp, place: WorkerPlace) -> None:
         await _tell(worker, "POST", "/roost/wake")
+
+    async def drop_caches(self, worker: WorkerHttp) -> None:
+        await ask_to_drop(worker)
 
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         return await mlx_worker.count_prompt_tokens(worker, body)

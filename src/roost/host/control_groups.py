@@ -45,6 +45,13 @@ class ControlGroups:
             return None
         return group
 
+    def holds_somebody(self, name: str) -> bool:
+        """Whether a process is in it."""
+        try:
+            return bool((self.folder / name / "cgroup.procs").read_text().strip())
+        except OSError:
+            return False
+
     def drop(self, name: str) -> None:
         """Once nothing of the worker is left."""
         with contextlib.suppress(OSError):

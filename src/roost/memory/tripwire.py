@@ -25,34 +25,26 @@ class Level(IntEnum):
 
 
 class Action(StrEnum):
-    """What the supervisor does while a level holds."""
+    """What the guard does while a level is called for; for people too."""
 
     STOP_ADMITTING = "take no new load and no new sequence"
-    DROP_CACHES = "drop prompt caches"
-    SHED_BATCH = "shed queued batch work"
-    CANCEL_NEWEST = "cancel the newest and batch requests"
+    SHED_BATCH = "answer batch work that waits"
+    CANCEL_BATCH = "cancel batch work that runs, the newest first"
+    CANCEL_NEWEST = "cancel the newest request, batch work first"
     UNLOAD_IDLE = "unload idle workers"
+    DROP_CACHES = "drop the cached prompts of idle workers that stay"
     KILL_LARGEST = "end the largest worker that is not pinned"
 
 
+_YELLOW = (Action.STOP_ADMITTING, Action.SHED_BATCH)
+_ORANGE = (*_YELLOW, Action.CANCEL_BATCH, Action.UNLOAD_IDLE)
+
+#: In the order in which they are done. Caches are dropped last: who is unloaded has none.
 ACTIONS: Mapping[Level, tuple[Action, ...]] = {
     Level.GREEN: (),
-    Level.YELLOW: (Action.STOP_ADMITTING, Action.DROP_CACHES),
-    Level.ORANGE: (
-        Action.STOP_ADMITTING,
-        Action.DROP_CACHES,
-        Action.SHED_BATCH,
-        Action.CANCEL_NEWEST,
-        Action.UNLOAD_IDLE,
-    ),
-    Level.RED: (
-        Action.STOP_ADMITTING,
-        Action.DROP_CACHES,
-        Action.SHED_BATCH,
-        Action.CANCEL_NEWEST,
-        Action.UNLOAD_IDLE,
-        Action.KILL_LARGEST,
-    ),
+    Level.YELLOW: (*_YELLOW, Action.DROP_CACHES),
+    Level.ORANGE: (*_ORANGE, Action.DROP_CACHES),
+    Level.RED: (*_ORANGE, Action.CANCEL_NEWEST, Action.DROP_CACHES, Action.KILL_LARGEST),
 }
 
 
@@ -93,9 +85,13 @@ class Tripwire:
     #: What called for the present level, with its numbers.
     reasons: tuple[str, ...] = ()
 
-    @property
-    def actions(self) -> tuple[Action, ...]:
-        return ACTIONS[self.level]
+
+def actions(alarm: Tripwire, seen: Observation) -> tuple[Action, ...]:
+    """What is to be done now. A level outlasts its cause, and a sensor that fails raises one: loads and sequences are
+    refused all that time, and nobody loses anything for what is over, or what nobody saw."""
+    if seen.available_bytes is None and not seen.over_kill_line:
+        return () if alarm.level is Level.GREEN else (Action.STOP_ADMITTING,)
+    return ACTIONS[min(alarm.level, max(called_for(seen), default=Level.GREEN))]
 
 
 def step(alarm: Tripwire, seen: Observation) -> Tripwire:

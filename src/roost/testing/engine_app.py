@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
+from roost.engines.launchers.mlx_requests import DROP_ROUTE
 from roost.testing.engine_generate import STATE, EngineState, answer, flood
 from roost.testing.engine_memory import Appetite, give_back, take
 from roost.testing.engine_options import Behaviour, EngineOptions
@@ -215,6 +216,12 @@ async def _taken(request: web.Request) -> web.StreamResponse:
     return web.json_response({"bytes": len(raw), "digest": seen.digest}, headers={"X-Own": "kept back"})
 
 
+async def _drop(request: web.Request) -> web.StreamResponse:
+    """As roost's own launchers answer it; of the pages that are dropped nothing stays."""
+    request.app[STATE].larder.drop_kept()
+    return web.json_response({})
+
+
 async def _health(request: web.Request) -> web.StreamResponse:
     if request.app[STATE].options.no_health:
         return error(404, "File Not Found", "not_found_error")
@@ -318,6 +325,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/rerank", _rerank),
     ("GET", "/ws", echo),
     ("GET", "/props", _props),
+    ("POST", DROP_ROUTE, _drop),
     ("GET", "/slots", _slots),
     ("POST", "/tokenize", _tokenize),
     ("POST", "/apply-template", _apply_template),

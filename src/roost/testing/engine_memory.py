@@ -34,6 +34,7 @@ class Larder:
     appetite: Appetite = field(default_factory=Appetite)
     #: MiB that requests left behind.
     kept_mib: int = 0
+    _kept: list[mmap.mmap | None] = field(default_factory=list)
     _spike: mmap.mmap | None = None
     _held: list[mmap.mmap | None] = field(default_factory=list)
 
@@ -53,7 +54,12 @@ class Larder:
         """Of a request, for ever, unless all of them would have more than `most_mib`."""
         if most_mib is None or self.kept_mib + size_mib <= most_mib:
             self.kept_mib += size_mib
-            self._held.append(take(size_mib))
+            self._kept.append(take(size_mib))
+
+    def drop_kept(self) -> None:
+        while self._kept:
+            give_back(self._kept.pop())
+        self.kept_mib = 0
 
     def _begin_leak(self) -> None:
         if self.appetite.leak_mib_s:

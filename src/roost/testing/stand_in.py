@@ -10,6 +10,7 @@ from pathlib import Path
 from roost.catalog.spec import ModelFormat, ModelSpec, Source, SourceKind, UnavailableModel
 from roost.config.paths import Paths
 from roost.config.settings import Knobs, ModelSettings, Settings
+from roost.engines.caches import ask_to_drop
 from roost.engines.http import ask_health, generate_one
 from roost.engines.types import (
     Available,
@@ -102,6 +103,9 @@ class StandInEngine:
 
     async def generate_token(self, worker: WorkerHttp, served_name: str, surfaces: frozenset[str]) -> None:
         await generate_one(worker, served_name, surfaces)
+
+    async def drop_caches(self, worker: WorkerHttp) -> None:
+        await ask_to_drop(worker)
 
     async def count_prompt_tokens(self, worker: WorkerHttp, route: str, body: bytes) -> int | None:
         return None

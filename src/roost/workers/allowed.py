@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from roost.host.memory_types import Gpu, GpuKind, HostMemory, UnreadableGpu
 from roost.memory import dry_run
@@ -17,11 +17,13 @@ from roost.memory.learned import key_of
 from roost.memory.ledger import Entry
 from roost.memory.needs import Need
 from roost.memory.placement import placed
-from roost.memory.plan import Machine, Question
+from roost.memory.plan import Held, Machine, Question
 from roost.memory.sizing import Sizer
 from roost.memory.types import DryRun, LoadShape, TellsMemory
 from roost.workers.start import StartOrder
 
+#: In place of a source, of a start that gets the machine for itself because nobody knows its size.
+ALONE = "alone"
 #: How long an engine may take over its account before formulas are all there is.
 ACCOUNT_TIMEOUT_S = 20.0
 _MIB = 2**20
@@ -91,8 +93,6 @@ class Admission:
     note: str
     #: Names its way of starting, for the peak that it will show.
     peak_key: str
-    #: What holds it to that, for people; None: nothing of it is here.
-    held_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,29 @@ def who_goes(view: View, entries: Mapping[str, Entry], crowd: Iterable[Crowd], t
 
 def promise_of(verdict: Verdict) -> dict[str, int]:
     return dict(verdict.devices.bytes_by_device) if isinstance(verdict, Admit | Clamp) else {}
+
+
+def promise_told(verdict: Verdict) -> Mapping[str, Any]:
+    """For the log: bytes promised of the host and of GPUs with memory of their own, and whose word they rest on."""
+    promised = promise_of(verdict)
+    host_bytes = promised.get(HOST, 0)
+    source = verdict.need.basis.value if isinstance(verdict, Admit | Clamp) else ALONE
+    return {"host_bytes": host_bytes, "gpu_bytes": sum(promised.values()) - host_bytes, "source": source}
+
+
+def held_of(entries: Mapping[str, Entry], unsized: Collection[str], reading: Reading, leaving: Collection[str]) -> Held:
+    """A worker's own memory counts up to its promise: what it takes beyond that is missing to all. Of unknown size,
+    its promise is what it has. Whoever leaves gives back what it has, so that it holds no promise."""
+    own: dict[str, int] = {}
+    promised: dict[str, int] = {}
+    for start, entry in entries.items():
+        taken = reading.own.get(start, {})
+        sizes = taken if start in unsized else entry.bytes_by_device
+        for device, size in sizes.items():
+            own[device] = own.get(device, 0) + min(taken.get(device, 0), size)
+            if entry.model_id not in leaving:
+                promised[device] = promised.get(device, 0) + size
+    return Held(own, promised)
 
 
 def admission_of(order: StartOrder, view: View) -> Admission:

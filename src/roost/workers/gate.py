@@ -27,7 +27,7 @@ from roost.memory.dry_run import DryRunFailed
 from roost.memory.learned import Run
 from roost.memory.ledger import Entry, Ledger
 from roost.memory.lines import Beyond, Lines, lines_of
-from roost.memory.plan import Held, machine_of
+from roost.memory.plan import machine_of
 from roost.memory.types import DryRun, LoadShape
 from roost.workers.allowed import (
     Admission,
@@ -40,8 +40,10 @@ from roost.workers.allowed import (
     ask_engine,
     elsewhere,
     gpu_free,
+    held_of,
     peak_key,
     promise_of,
+    promise_told,
     question_of,
     who_goes,
 )
@@ -106,8 +108,9 @@ class Gate:
         self._keys[start] = admission.peak_key
         sizer = view.question.sizer
         means = self.holdings.choose(start, order, sizer.shape.device if sizer else None)
-        log.info("memory promised", model=order.spec.id, start=start, why=admission.note, held_by=means.value)
-        return replace(admission, held_by=means.value)
+        told = promise_told(view.verdict)
+        log.info("memory promised", model=order.spec.id, start=start, **told, why=admission.note, held_by=means.value)
+        return admission
 
     async def appraise(self, order: StartOrder, effective: str, leaving: frozenset[str]) -> None:
         """Whether it would fit once these models have gone: nobody is sent away for a start that is refused then.
@@ -163,7 +166,13 @@ class Gate:
     def post(self, start: str, event: ledger.Event) -> None:
         self.book = self.book.post(start, event)
         if event is ledger.Event.READY:
+            self.holdings.look(start)
             self._draw_lines(start, loading=False)
+
+    def held_by(self, start: str) -> str | None:
+        """What holds it to its promise, for people; None: nothing of it is here."""
+        means = self.holdings.of(start)
+        return means.value if means else None
 
     @cached_property
     def _sampler(self) -> Sampler:
@@ -302,7 +311,8 @@ class Gate:
             ) from error
         self._total_bytes, self._gpus = reading.memory.total_bytes, reading.gpus
         settings = self.settings()
-        machine = machine_of(reading.memory, reading.gpus, reading.cpu, settings, self._held(reading, leaving))
+        held = held_of(self.book.entries, self._unsized, reading, leaving)
+        machine = machine_of(reading.memory, reading.gpus, reading.cpu, settings, held)
         question = question_of(order, machine, None if isinstance(told, DryRunFailed) else told)
 
         def key(shape: LoadShape | None) -> str:
@@ -318,20 +328,6 @@ class Gate:
         gpus = self.sensor.gpus()
         own = {start: self._sampler.taken(pid, gpus) for start, pid in pids.items() if pid is not None}
         return Reading(self.sensor.memory(), gpus, self.sensor.cpu(), version, own)
-
-    def _held(self, reading: Reading, leaving: frozenset[str]) -> Held:
-        """A worker's own memory counts up to its promise: what it takes beyond that is missing to all. Of unknown size,
-        its promise is what it has. Whoever leaves gives back what it has, so that it holds no promise."""
-        own: dict[str, int] = {}
-        promised: dict[str, int] = {}
-        for start, entry in self.book.entries.items():
-            taken = reading.own.get(start, {})
-            sizes = taken if start in self._unsized else entry.bytes_by_device
-            for device, size in sizes.items():
-                own[device] = own.get(device, 0) + min(taken.get(device, 0), size)
-                if entry.model_id not in leaving:
-                    promised[device] = promised.get(device, 0) + size
-        return Held(own, promised)
 
     def _remember(self, effective: str, told: DryRun | DryRunFailed) -> None:
         while len(self._accounts) >= _ACCOUNTS_KEPT:

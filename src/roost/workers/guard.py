@@ -1,9 +1,10 @@
 """The guard: looks at the machine's memory while anything is loaded, asks the tripwire, and acts through the pool.
 
-Every level stops new loads, and lets a loaded model have one request at a time. From the second on nothing is taken,
-what waits as a batch is answered, batches that run are cancelled, the newest first, and idle workers go; at the third
-the newest of all requests is cancelled too, and one worker at a time is ended, an offender first, then the largest that
-is not pinned. It runs in the daemon: a worker that holds its own interpreter for a whole load cannot hold this; each
+What each level does stands in the table of `memory.tripwire`. The first stops new loads, lets a loaded model have one
+request at a time, answers what waits as a batch, and has idle workers drop their cached prompts. From the second on
+nothing is taken, batches that run are cancelled, the newest first, and idle workers go; at the third the newest of all
+requests is cancelled too, and one worker at a time is ended, an offender first, then the largest that is not pinned. It
+runs in the daemon: a worker that holds its own interpreter for a whole load cannot hold this; each
 worker's own lines are held by its guardian. What it does is always told, in the log and the status, with its reasons.
 """
 
@@ -19,8 +20,9 @@ from roost.errors import ConcurrencyLimit, InsufficientMemory, RoostError
 from roost.host.memory_types import HostMemory, SensorFailed
 from roost.memory.admission import RETRY_AFTER_S
 from roost.memory.budget import GIB, host_limits, watchdog_reserve
-from roost.memory.tripwire import Level, Observation, Tripwire, called_for, step
+from roost.memory.tripwire import Action, Level, Observation, Tripwire, actions, step
 from roost.workers.answers import fail
+from roost.workers.emptying import can_drop_caches, drop_caches
 from roost.workers.floor import Floor
 from roost.workers.lifecycle import Event, State
 from roost.workers.orders import World
@@ -94,14 +96,25 @@ class Guarded(Floor):
             self._spares.consider()
         if self._alarm.level is Level.GREEN:
             self._done.clear()
-        # A level stays for a while after its cause has gone: nobody is unloaded or ended for what is over.
-        acting = min(self._alarm.level, max(called_for(seen), default=Level.GREEN))
-        if acting >= Level.ORANGE:
-            self._shed()
-            self._cancel_newest(batches_only=acting is Level.ORANGE)
-            self._unload_idle()
-        if acting is Level.RED and self.now() - self._killed_at >= NEXT_KILL_S:
-            self._end_one(seen.over_kill_line)
+        doing = actions(self._alarm, seen)
+        for action in doing:
+            self._do(action, doing, seen)
+
+    def _do(self, action: Action, doing: tuple[Action, ...], seen: Observation) -> None:
+        """Admitting is stopped for as long as the level lasts: by the gate, and by `_refusal_by_memory`."""
+        match action:
+            case Action.SHED_BATCH:
+                self._shed()
+            case Action.CANCEL_BATCH if Action.CANCEL_NEWEST not in doing:  # one a look, whoever may be chosen
+                self._cancel_newest(batches_only=True)
+            case Action.CANCEL_NEWEST:
+                self._cancel_newest(batches_only=False)
+            case Action.UNLOAD_IDLE:
+                self._unload_idle()
+            case Action.DROP_CACHES:
+                self._drop_caches()
+            case Action.KILL_LARGEST if self.now() - self._killed_at >= NEXT_KILL_S:
+                self._end_one(seen.over_kill_line)
 
     async def _observed(self) -> Observation:
         try:
@@ -169,6 +182,18 @@ class Guarded(Floor):
                 self._tell("unloaded", station)
                 station.left_at = self.now()
                 self._post(station, Event.DRAIN)
+
+    def _drop_caches(self) -> None:
+        """Once for each time that a worker rests: nothing is cached until it is asked something."""
+        for station in self._stations.values():
+            rests = station.state is State.READY and not (station.running or station.waiting)
+            if rests and station.emptied_at != station.last_active and can_drop_caches(station.run):
+                station.emptied_at = station.last_active
+                self._begin(self._empty(station), f"caches of {station.model_id}")
+
+    async def _empty(self, station: Station) -> None:
+        if station.run is not None and await drop_caches(station.run):
+            self._tell("dropped the caches of", station)
 
     def _end_one(self, offenders: tuple[str, ...]) -> None:
         """Whatever it does now: its clients learn why from the end of their connections."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import structlog
+
 from roost.engines.containers import PROGRAMS
 from roost.host.control_groups import ControlGroups
 from roost.host.this import counts_private_memory, this_control_groups
@@ -15,6 +17,8 @@ from roost.memory.lines import Beyond, Lines, why_ended
 from roost.memory.means import Abilities, Means, held_by, means_for
 from roost.workers.process import WorkerProcess
 from roost.workers.start import StartOrder
+
+log = structlog.get_logger(__name__)
 
 
 class Holding:
@@ -52,30 +56,52 @@ class Holdings:
     groups: ControlGroups | None = None
     abilities: Abilities = field(default_factory=Abilities)
     _means: dict[str, Means] = field(default_factory=dict)
+    #: What holds it should the kernel refuse its group.
+    _else: dict[str, Means] = field(default_factory=dict)
     _hold_to: dict[str, Callable[[Lines], None]] = field(default_factory=dict)
 
     def choose(self, start: str, order: StartOrder, device: str | None) -> Means:
         """`device`: what it computes on, if its size is known by more than somebody's word."""
+        in_container = _in_container(order)
         abilities = replace(self.abilities, groups=self.groups is not None)
-        chosen = means_for(abilities, device=device, in_container=_in_container(order))
+        chosen = means_for(abilities, device=device, in_container=in_container)
         self._means[start] = chosen
+        self._else[start] = means_for(replace(abilities, groups=False), device=device, in_container=in_container)
         return chosen
 
     def started(self, start: str, hold_to: Callable[[Lines], None]) -> None:
         self._hold_to[start] = hold_to
 
+    def of(self, start: str) -> Means | None:
+        """What holds it, as far as was seen; None: nothing of it is here."""
+        return self._means.get(start)
+
+    def look(self, start: str) -> None:
+        """Once it is ready: whether the kernel took it into its group. Its guardian puts it there, and goes on if it
+        cannot."""
+        if self._means.get(start) is Means.GROUP and not (self.groups and self.groups.holds_somebody(_group_of(start))):
+            self._refused(start)
+
+    def _refused(self, start: str) -> Means:
+        means = self._means[start] = self._else.get(start, Means.WATCH)
+        log.warning("not in a control group", start=start, held_by=means.value)
+        return means
+
     def draw(self, start: str, lines: Lines) -> None:
         means, hold_to = self._means.get(start, Means.WATCH), self._hold_to.get(start)
         if hold_to is None:
             return
+        group = None
+        if means is Means.GROUP and self.groups:
+            group = self.groups.limit(_group_of(start), lines.limit_bytes)
+            means = means if group else self._refused(start)
         lines = held_by(means, lines, self.abilities)
-        if means is Means.GROUP and self.groups and (group := self.groups.limit(_group_of(start), lines.limit_bytes)):
-            lines = replace(lines, group=str(group))
-        hold_to(lines)
+        hold_to(replace(lines, group=str(group)) if group else lines)
 
     def ended(self, start: str) -> None:
         """Nothing of it runs any more."""
         self._hold_to.pop(start, None)
+        self._else.pop(start, None)
         if self._means.pop(start, None) is Means.GROUP and self.groups:
             self.groups.drop(_group_of(start))
 

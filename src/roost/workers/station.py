@@ -91,6 +91,8 @@ class Station:
     #: What it may claim of a machine that somebody works at.
     claim: Claim = FULL
     warmth: Warmth = field(default_factory=Warmth)
+    #: Its `last_active` when its cached prompts were last dropped.
+    emptied_at: float | None = None
     #: Why the next request would wait for its memory; None: it would not.
     cold: str | None = None
     #: It went for that alone: its own settings would have let it stay.

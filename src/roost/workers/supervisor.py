@@ -290,7 +290,10 @@ class Supervisor(Yielding):
     def views(self) -> tuple[WorkerView, ...]:
         places = {view.model_id: place for place, view in enumerate(self._in_line(), 1)}
         shown = (station for station in self._stations.values() if station.number or station.waiting)
-        return tuple(worker_view(station, self.now(), places.get(station.model_id)) for station in shown)
+        return tuple(
+            worker_view(station, self.now(), places.get(station.model_id), self._gate.held_by(station.start_id))
+            for station in shown
+        )
 
     def promised_bytes(self) -> int:
         """Of the host's memory, to all workers together."""

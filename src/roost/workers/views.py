@@ -11,7 +11,8 @@ from roost.workers.station import Station
 from roost.workers.types import WorkerView
 
 
-def worker_view(station: Station, now: float, place: int | None = None) -> WorkerView:
+def worker_view(station: Station, now: float, place: int | None = None, held_by: str | None = None) -> WorkerView:
+    """`held_by`: what holds it to its promise, for people."""
     run = station.run
     plan = run.plan if run else None
     failure = station.last_failure
@@ -46,7 +47,7 @@ def worker_view(station: Station, now: float, place: int | None = None) -> Worke
         cold=station.cold,
         memory=admission.note if admission else None,
         promised_bytes=admission.promised_bytes if admission else None,
-        held_by=admission.held_by if admission else None,
+        held_by=held_by if admission else None,
     )
 
 

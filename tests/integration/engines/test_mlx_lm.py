@@ -17,6 +17,7 @@ from roost.config.settings import Knobs
 from roost.engines.http import worker_http
 from roost.engines.mlx_lm import MlxLm
 from roost.engines.types import Available, Healthy
+from roost.host.this import this_memory
 from roost.testing.wait import until_sync
 from tests.integration.engines.mlx_process import (
     MlxProcess,
@@ -130,6 +131,36 @@ def test_a_prompt_that_is_in_the_prefix_cache_to_its_last_token_is_answered(work
     assert status == 200
     assert second["usage"]["prompt_tokens_details"]["cached_tokens"] >= second["usage"]["prompt_tokens"] - 2
     assert worker.generates()
+
+
+def test_cached_prompts_are_dropped_and_their_memory_comes_back(engine: MlxLm, worker: MlxProcess) -> None:
+    options = {"temperature": 0, "max_tokens": 2}
+    body = {"prompt": "one two three " * 20, **options}
+
+    def cached_tokens() -> int:
+        status, answer = worker.post("/v1/completions", body)
+        assert status == 200
+        return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    first, second = cached_tokens(), cached_tokens()
+    held = private_bytes(worker)
+    asyncio.run(drop_caches(engine, worker))
+    assert private_bytes(worker) < held - 8 * 2**20
+    assert second > 40 > first == cached_tokens()
+    assert worker.generates()
+
+
+async def drop_caches(engine: MlxLm, worker: MlxProcess) -> None:
+    http = worker_http(worker.plan.endpoint)
+    try:
+        await engine.drop_caches(http)
+    finally:
+        await http.session.close()
+
+
+def private_bytes(worker: MlxProcess) -> int:
+    reading = this_memory().process(worker.process.pid)
+    return reading.private_bytes if reading else 0
 
 
 def test_a_template_that_fails_is_the_callers_error(worker: MlxProcess) -> None:

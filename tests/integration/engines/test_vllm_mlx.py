@@ -14,7 +14,7 @@ import pytest
 
 from roost.config.paths import Paths
 from roost.config.settings import Knobs
-from roost.engines.http import worker_http
+from roost.engines.http import ask, worker_http
 from roost.engines.types import Available, Healthy, WorkerHttp, WorkerPlace
 from roost.engines.vllm_mlx import VllmMlx
 from roost.host.this import this_memory
@@ -165,6 +165,25 @@ def test_a_parked_worker_gives_its_memory_back_and_wakes_with_the_same_sizes(
             assert told(engine.memory_settings, worker) == sizes
         _, after = worker.post("/v1/chat/completions", body)
         assert after["choices"] == before["choices"]
+
+
+def test_cached_prompts_are_dropped_and_their_memory_comes_back(engine: VllmMlx, mlx_model_folder: Path) -> None:
+    body = {"prompt": "one two three " * 60, "max_tokens": 2, "temperature": 0}
+    with mlx_process(engine, folder_spec(mlx_model_folder, 1024), Knobs(prefill_batch=256)) as worker:
+        until_healthy(engine, worker)
+        assert worker.post("/v1/completions", body)[0] == 200
+        held = private_bytes(worker)
+        assert told(cached_entries, worker) > 0
+        told(engine.drop_caches, worker)
+        assert told(cached_entries, worker) == 0
+        assert private_bytes(worker) < held - 6 * 2**20
+        assert worker.generates()
+
+
+async def cached_entries(http: WorkerHttp) -> int:
+    told = (await ask(http, "GET", "/v1/cache/stats")).json()
+    assert isinstance(told, dict)
+    return int(told["engine_cache"]["entry_count"])
 
 
 NOWHERE = WorkerPlace(Path("/nowhere"), Path("/nowhere"), 0, "")

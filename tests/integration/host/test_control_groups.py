@@ -36,6 +36,9 @@ def test_a_group_that_is_ours_alone_is_divided(tmp_path: Path) -> None:
     group = groups.limit("worker-1", 5 * 2**20)
     assert group == folder_of(tmp_path) / "worker-1"
     told = {name: (group / name).read_text() for name in ("memory.max", "memory.swap.max", "memory.oom.group")}
+    assert not groups.holds_somebody("worker-1")
+    (group / "cgroup.procs").write_text("17\n")
+    assert groups.holds_somebody("worker-1")
     assert told == {"memory.max": str(5 * 2**20), "memory.swap.max": "0", "memory.oom.group": "1"}
 
 

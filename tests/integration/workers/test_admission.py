@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from roost.errors import InsufficientMemory
 from roost.memory.learned import Learned
@@ -200,3 +202,20 @@ async def test_a_peak_above_its_declared_size_raises_the_next_promise(make_bench
         await until(lambda: bench.pool.seen_bytes("a") > 0)
         await bench.pool.restart("a")
         assert promised(bench) > round(0.01 * GIB)
+
+
+async def test_the_line_of_every_load_tells_the_bytes_and_their_source(make_bench: MakeBench) -> None:
+    """Declared, of unknown size, and what that one was then seen to take."""
+    with capture_logs() as lines:
+        async with make_bench(settings=sized(a=0.5), memory=ScriptedMemory()) as bench:
+            await bench.pool.load("a")
+            await bench.pool.load("b")
+            await until(lambda: bench.pool.seen_bytes("b") > 0)
+            await bench.pool.restart("b")
+            measured = view_of(bench, "b").promised_bytes
+    told = [(one["model"], one["host_bytes"], one["gpu_bytes"], one["source"]) for one in lines if is_promise(one)]
+    assert told == [("a", GIB // 2, 0, "declared size"), ("b", 0, 0, "alone"), ("b", measured, 0, "measured peak")]
+
+
+def is_promise(line: Mapping[str, Any]) -> bool:
+    return bool(line["event"] == "memory promised")

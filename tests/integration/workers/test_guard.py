@@ -9,6 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
+from roost.engines.caches import CachesKept
+from roost.engines.types import WorkerHttp
 from roost.errors import ConcurrencyLimit, InsufficientMemory, RoostError
 from roost.host.memory_types import Pressure, Swap
 from roost.memory import tripwire
@@ -17,7 +19,8 @@ from roost.testing.memory import GIB, ScriptedMemory
 from roost.testing.wait import until
 from roost.workers import guard
 from roost.workers.peaks import PeakBook
-from roost.workers.types import Ticket
+from roost.workers.types import ReadyWorker, Ticket
+from tests.integration.memory_faults.witness import private_mib
 from tests.integration.workers.conftest import Bench, MakeBench
 
 #: The floor of a machine with 64 GiB is 3.2 GiB.
@@ -95,6 +98,88 @@ async def test_batches_in_line_are_answered_below_the_floor_and_others_wait_on(m
         await waiting.worker()
         for ticket in (*running, batch, waiting):
             ticket.leave()
+
+
+async def test_batches_in_line_are_answered_at_the_first_level_and_others_wait_on(make_bench: MakeBench) -> None:
+    memory = ScriptedMemory()
+    async with make_bench("a", memory=memory) as bench:
+        running = [bench.enter("a") for _ in range(4)]
+        for ticket in running:
+            await ticket.worker()
+        batch, waiting = bench.enter("a", request_class="batch"), bench.enter("a")
+        memory.change(available_bytes=SHORT)
+        async with asyncio.timeout(10):
+            with pytest.raises(InsufficientMemory, match="cannot serve a batch now") as caught:
+                await batch.worker()
+        assert caught.value.should_retry is True
+        assert "(yellow)" in alarm(bench) and alarm(bench).endswith("done: answered a waiting batch of a")
+        running[0].leave()
+        await waiting.worker()
+        for ticket in (*running, batch, waiting):
+            ticket.leave()
+
+
+async def test_idle_workers_drop_their_caches_at_the_first_level_once_for_each_rest(make_bench: MakeBench) -> None:
+    """Real pages: the memory of 60 MiB of cached prompts comes back, and who is busy keeps its own."""
+    memory = ScriptedMemory()
+    flags = dict.fromkeys(("a", "b"), ("--cache-cap-mib", "60", "--behave", '{"keep_mib": 30}'))
+    async with make_bench(flags=flags, memory=memory, settings=TWO) as bench:
+        ticket, busy = await asked_twice(bench, "a")
+        other, idle = await asked_twice(bench, "b")
+        other.leave()
+        full = private_mib(idle.pid or 0)
+        memory.change(available_bytes=SHORT)
+        await until(lambda: alarm(bench).endswith("done: dropped the caches of b"))
+        assert private_mib(idle.pid or 0) < full - 55 and private_mib(busy.pid or 0) > 60
+        looks = memory.looks
+        await until(lambda: memory.looks > looks + 5)
+        assert alarm(bench).count("dropped") == 1 and bench.state("b") == "ready"
+        ticket.leave()
+        await until(lambda: alarm(bench).endswith("dropped the caches of a"))
+        assert private_mib(busy.pid or 0) < full - 55
+
+
+async def asked_twice(bench: Bench, model: str) -> tuple[Ticket, ReadyWorker]:
+    ticket, worker = await bench.ready(model)
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+    for _ in range(2):
+        async with worker.session.post(f"{worker.base_url}/v1/chat/completions", json=body) as answer:
+            assert answer.status == 200
+            await answer.read()
+    return ticket, worker
+
+
+async def test_a_pinned_one_that_stays_below_the_floor_drops_its_caches(make_bench: MakeBench) -> None:
+    memory = ScriptedMemory()
+    settings = {"residency": {"max_resident": 2, "pinned": ["a"]}}
+    async with make_bench(settings=settings, memory=memory) as bench:
+        await bench.pool.load("a")
+        await bench.pool.load("b")
+        memory.change(available_bytes=VERY_SHORT, swap=Swap(0))
+        await until(lambda: bench.state("b") == "stopped")
+        await until(lambda: "dropped the caches of a" in alarm(bench))
+        assert bench.state("a") == "ready"
+
+
+async def test_a_worker_that_cannot_drop_its_caches_is_let_be(make_bench: MakeBench) -> None:
+    memory = ScriptedMemory()
+    async with make_bench("a", memory=memory) as bench:
+        asked: list[str] = []
+
+        async def fails(worker: WorkerHttp) -> None:
+            asked.append(worker.base_url)
+            raise CachesKept("it answers 500: no")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bench.engine, "drop_caches", fails)
+            await bench.pool.load("a")
+            memory.change(available_bytes=SHORT)
+            await until(lambda: bool(asked))
+            looks = memory.looks
+            await until(lambda: memory.looks > looks + 3)
+        assert len(asked) == 1 and bench.state("a") == "ready" and "done" not in alarm(bench)
+        ticket, _ = await bench.ready("a")
+        ticket.leave()
 
 
 async def test_when_next_to_nothing_is_left_a_busy_worker_is_ended_and_a_pinned_one_is_not(
@@ -210,6 +295,22 @@ def ends(ticket: Ticket) -> bool:
         assert "was stopped in mid-answer: memory is short" in error.message
         return True
     return False
+
+
+async def test_one_request_ends_a_look_and_batches_before_people(make_bench: MakeBench) -> None:
+    memory = ScriptedMemory()
+    async with make_bench("a", memory=memory, settings={"residency": {"pinned": ["a"]}}) as bench:
+        batch, person = bench.enter("a", request_class="batch"), bench.enter("a")
+        told: list[tuple[str, int]] = []
+        for name, ticket in (("batch", batch), ("person", person)):
+            await ticket.worker()
+            ticket.on_revoked(lambda error, name=name: told.append((name, memory.looks)))  # type: ignore[misc]
+        memory.change(available_bytes=NOTHING_LEFT)
+        await until(lambda: len(told) == 2)
+        (first, early), (second, late) = told
+        assert (first, second) == ("batch", "person") and early < late
+        batch.leave()
+        person.leave()
 
 
 async def test_when_next_to_nothing_is_left_a_persons_request_ends_too(make_bench: MakeBench) -> None:

@@ -53,6 +53,13 @@ def test_the_plan_says_how_to_treat_the_worker() -> None:
     assert embedded().launch(gguf(projector="/m/mmproj.gguf"), Knobs(), ModelSettings(), PLACE).traits.vision
 
 
+def test_its_heap_gives_large_blocks_back_unless_the_model_says_otherwise() -> None:
+    name = "MALLOC_MMAP_THRESHOLD_"
+    assert embedded().launch(gguf(), Knobs(), ModelSettings(), PLACE).env[name] == "4194304"
+    own = Knobs(env={name: "1048576"})
+    assert embedded().launch(gguf(), own, ModelSettings(), PLACE).env[name] == "1048576"
+
+
 def test_a_model_in_another_format_is_refused() -> None:
     folder = gguf(format=ModelFormat.SAFETENSORS, path=Path("/models/a"))
     assert "GGUF files only" in (embedded().refusal(folder) or "")

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.memory.tripwire import ACTIONS, FALL_S, RISE_S, Action, Level, Observation, Tripwire, called_for, step
+from roost.memory.tripwire import (
+    ACTIONS,
+    FALL_S,
+    RISE_S,
+    Action,
+    Level,
+    Observation,
+    Tripwire,
+    actions,
+    called_for,
+    step,
+)
 
 GIB = 2**30
 CALM: dict[str, Any] = {"available_bytes": 8 * GIB, "floor_bytes": GIB, "reserve_bytes": GIB // 2}
@@ -87,9 +98,10 @@ def test_it_falls_to_what_still_holds() -> None:
 
 
 def test_a_worker_beyond_its_own_limit_is_not_waited_for() -> None:
-    alarm = after(look(0, over_kill_line=("w1",)))
+    seen = look(0, over_kill_line=("w1",))
+    alarm = after(seen)
     assert alarm.level is Level.RED
-    assert Action.KILL_LARGEST in alarm.actions
+    assert Action.KILL_LARGEST in actions(alarm, seen)
     assert alarm.reasons == ("w1 is beyond its limit",)
 
 
@@ -100,6 +112,19 @@ def test_a_blind_sensor_is_careful_at_once_and_never_calms_down() -> None:
     red = after(look(0, **LOW), look(5, **LOW))
     assert after(*(look(6 + second, **blind) for second in range(0, 100, 5)), start=red).level is Level.RED
     assert after(look(1, **blind), look(2), look(2 + FALL_S), start=red).level is Level.GREEN
+
+
+def test_the_first_level_stops_admitting_then_answers_waiting_batches_then_drops_caches() -> None:
+    assert ACTIONS[Level.YELLOW] == (Action.STOP_ADMITTING, Action.SHED_BATCH, Action.DROP_CACHES)
+
+
+def test_nobody_loses_anything_for_what_is_over_or_what_nobody_saw() -> None:
+    red = after(look(0, **LOW), look(5, **LOW))
+    assert Action.KILL_LARGEST in actions(red, look(6, **LOW))
+    assert actions(red, look(6, available_bytes=GIB + 1)) == ACTIONS[Level.YELLOW]
+    assert actions(red, look(6)) == ()
+    blind = look(6, available_bytes=None, failure="cannot read meminfo")
+    assert actions(step(red, blind), blind) == actions(step(Tripwire(), blind), blind) == (Action.STOP_ADMITTING,)
 
 
 def test_each_level_does_what_the_one_below_does_and_more() -> None:

@@ -31,7 +31,8 @@ from mlx_lm import server
 
 # roost itself is not installed here: its folder is visible for these imports and nothing else is taken from it.
 sys.path.append(str(Path(__file__).parents[3]))
-from roost.engines.launchers.mlx_requests import COUNT_ROUTE, JsonObject, Refusal, checked
+from roost.engines.launchers.mlx_prefixes import PrefixCache
+from roost.engines.launchers.mlx_requests import COUNT_ROUTE, DROP_ROUTE, JsonObject, Refusal, checked
 from roost.engines.launchers.spare import told
 
 sys.path.pop()
@@ -69,17 +70,6 @@ class OneModel(server.ModelProvider):  # type: ignore[misc]  # the engine has no
 
     def load(self, model_path: str, adapter_path: str | None = None, draft_model_path: str | None = None) -> Any:
         return super().load("default_model", None, "default_model")
-
-
-class PrefixCache(server.LRUPromptCache):  # type: ignore[misc]
-    """Always leaves one token to compute: an exact hit leaves none, which ends the generation thread (0.32.2)."""
-
-    def fetch_nearest_cache(self, model: Any, tokens: list[int]) -> tuple[Any, list[int]]:
-        cache, rest = super().fetch_nearest_cache(model, tokens)
-        if rest or not tokens:
-            return cache, rest
-        cache, rest = super().fetch_nearest_cache(model, tokens[:-1])
-        return cache, [*rest, tokens[-1]]
 
 
 class Generator(server.ResponseGenerator):  # type: ignore[misc]
@@ -223,6 +213,9 @@ class Handler(server.APIHandler):  # type: ignore[misc]
     def answer(self, raw: bytes) -> None:
         if not self.response_generator.model_provider.is_loaded:
             raise Refusal(503, "the model is loading", "model_loading")
+        if self.path == DROP_ROUTE:
+            self.response_generator.prompt_cache.drop()
+            return self.reply(200, {})
         body = checked(self.path, raw, self.place.served_name, self.place.vocabulary_size)
         if self.path == COUNT_ROUTE:
             return self.reply(200, {"prompt_tokens": self.count(body)})

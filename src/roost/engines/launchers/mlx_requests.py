@@ -16,6 +16,8 @@ CHAT_ROUTES = ("/v1/chat/completions", "/chat/completions")
 TEXT_ROUTES = ("/v1/completions",)
 #: Tells how many tokens the prompt of a body has.
 COUNT_ROUTE = "/roost/count"
+#: Gives the memory of cached prompts back.
+DROP_ROUTE = "/roost/cache/drop"
 #: Each would replace the resident model or end the running batch.
 FOREIGN_FIELDS = ("adapters", "draft_model", "num_draft_tokens")
 #: mx.random.seed takes nothing else.

@@ -33,8 +33,9 @@ from vllm_mlx import cli, server
 from vllm_mlx.api.tool_calling import convert_tools_for_template
 from vllm_mlx.scheduler import Scheduler
 
-# roost itself is not installed here: its folder is visible for this one import and nothing else is taken from it.
+# roost itself is not installed here: its folder is visible for these imports and nothing else is taken from it.
 sys.path.append(str(Path(__file__).parents[3]))
+from roost.engines.launchers.mlx_requests import DROP_ROUTE
 from roost.engines.launchers.spare import JsonObject, told
 from roost.host.heap import give_back
 
@@ -166,6 +167,9 @@ class Front:
             # The answer is whole: nobody waits for what follows.
             await wake()
             self.waking = False
+        elif scope["path"] == DROP_ROUTE:
+            await drop_caches()
+            await reply(send, 200, {})
         elif scope["path"] in CACHE_ACTIONS:
             folder = json.loads(await read_body(receive))["folder"]
             await reply(send, *await move_cache(CACHE_ACTIONS[scope["path"]], folder))
@@ -213,6 +217,15 @@ async def park() -> None:
     engine, server._engine = server._engine, None
     await engine.stop()
     del engine
+    gc.collect()
+    mx.clear_cache()
+    give_back()
+
+
+async def drop_caches() -> None:
+    """Prompts that were kept, and MLX's cache of buffers; what runs goes on. A parked worker has none."""
+    if server._engine is not None:
+        await server._engine._clear_runtime_caches_on_owner()
     gc.collect()
     mx.clear_cache()
     give_back()
