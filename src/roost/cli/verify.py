@@ -118,6 +118,7 @@ def _results(place: Here, spec: ModelSpec, course: Course) -> list[Result]:
     from roost.verify.run import run
 
     async def call(client: DaemonClient) -> list[Result]:
+        note(f"loading {spec.id}")
         await client.load(spec.id)
         return await run(FrontDoor(client, spec.id), course, steps.show)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from roost.verify import cases, special
 from roost.verify.door import Door
-from roost.verify.judge import LEAKING, ROUNDS, THRESHOLDS, shortfalls
+from roost.verify.judge import LEAKING, ROUNDS, shortfalls
 from roost.verify.loops import Loop, loops
 from roost.verify.score import calls_of, equal, outcome
-from roost.verify.special import Special
+from roost.verify.special import BUDGET, Special
 from roost.verify.types import Answer, Arm, Call, Case, Group, Outcome, Result
 
 Tell = Callable[[Group, int, int], None]
@@ -39,6 +39,7 @@ _LOST = 4
 #: The same call so often in a row is a model that runs in circles.
 _CIRCLE = 3
 _SAMPLED = 20
+_REFUSED = 400
 _QUICK_SHARE, _QUICK_ROUNDS = 4, 10
 
 
@@ -62,17 +63,19 @@ class Course:
 
 
 async def run(door: Door, course: Course, tell: Tell) -> list[Result]:
-    """Every result, in order. It ends with the first group that decides the verdict, unless the course is `whole`."""
+    """Every result, in order. The first group that decides the verdict is the last one about tools, unless the course
+    is `whole`; whether a model can stop thinking is seen in any case."""
     results: list[Result] = []
     for group in course.groups():
+        decided = any(shortfalls(results)) and not course.whole
+        if decided and group is not Group.THINKING:
+            continue
         count, total = 0, size_of(group, course)
         tell(group, count, total)
         async for found in _group(group, door, course):
             results += found
             count += 1
             tell(group, count, total)
-        if group in (*THRESHOLDS, Group.LOOP) and not course.whole and any(shortfalls(results)):
-            break
     return results
 
 
@@ -121,6 +124,9 @@ async def _both_arms(group: Group, door: Door, listed: Sequence[Case]) -> AsyncI
 async def _judged(group: Group, door: Door, listed: Sequence[Special]) -> AsyncIterator[list[Result]]:
     for one in listed:
         answer = await door.whole(one.case, Arm.SERVED)
+        if answer.status == _REFUSED and BUDGET in one.case.extra:
+            # Its engine knows no such limit: the token limit alone holds it then.
+            answer = await door.whole(replace(one.case, extra={}), Arm.SERVED)
         yield [Result(group, one.case.name, Arm.SERVED, one.judged(answer), answer.tier)]
 
 

@@ -14,6 +14,7 @@ from roost.verify.types import Answer, Case, Outcome
 #: Tokens that a model may think, and tokens for the answer behind them.
 THINKING_BUDGET_TOKENS = 256
 _ANSWER_TOKENS = 256
+BUDGET = "thinking_budget_tokens"
 Judged = Callable[[Answer], Outcome]
 
 
@@ -128,7 +129,7 @@ def thinking() -> list[Special]:
         "Name the day two days after the day before Friday.",
         "Is 91 a prime number?",
     )
-    extra = {"thinking_budget_tokens": THINKING_BUDGET_TOKENS}
+    extra = {BUDGET: THINKING_BUDGET_TOKENS}
     most = THINKING_BUDGET_TOKENS + _ANSWER_TOKENS
     return [
         Special(Case(f"thinking {n}", _asked(text), (), max_tokens=most, extra=extra), _came_to_an_answer)

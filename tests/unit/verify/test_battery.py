@@ -85,6 +85,16 @@ async def test_a_model_that_is_wrong_is_not_asked_to_the_end() -> None:
     assert {one.group for one in results} == {Group.SINGLE} and oracle.asked == 80
 
 
+async def test_a_model_that_thinks_is_asked_whether_it_can_stop_in_any_case() -> None:
+    class NoBudget(Oracle):
+        async def whole(self, case: Case, arm: Arm) -> Answer:
+            return Answer(400) if "thinking_budget_tokens" in case.extra else await super().whole(case, arm)
+
+    results = await run(NoBudget("wrong"), Course(quick=True, thinks=True), quiet)
+    assert [one.outcome for one in results if one.group is Group.THINKING] == [Outcome.OK] * 2
+    assert {one.group for one in results} == {Group.SINGLE, Group.THINKING}
+
+
 async def test_the_whole_course_goes_on() -> None:
     results = await run(Oracle("wrong"), Course(whole=True, quick=True), quiet)
     assert {one.group for one in results} == set(Group) - {Group.LONG, Group.THINKING}
