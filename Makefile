@@ -93,7 +93,7 @@ test: lint types
 
 # What the quick run has no room for.
 test-thorough: $(TEST_STAMP)
-	$(PREPARE) mlx-lm
+	$(PREPARE) --tool-model mlx-lm
 	$(PYTEST) -m "thorough and not engines and not containers" $(PYTEST_ARGS)
 
 test-memory-faults: $(TEST_STAMP)

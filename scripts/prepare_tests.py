@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Put what the tests need outside the tree, and do nothing when it is there already.
 
-    prepare_tests.py [--cache FOLDER] [--models FOLDER] [ENGINE ...]
+    prepare_tests.py [--cache FOLDER] [--models FOLDER] [--tool-model] [ENGINE ...]
 
 The embedded model's GGUF, the environment of each named engine (pinned and hash-checked, as `roost engines install`
-makes it), and for the MLX engines a float32 folder of the same model.
+makes it), and for the MLX engines a float32 folder of the same model. `--tool-model`: also the larger model (469 MB) of
+the tests of tool calls.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+
+from tool_model import ensure_tool_model
 
 from roost.catalog.embedded import ensure_embedded
 from roost.config.paths import Paths
@@ -30,6 +33,8 @@ def main() -> int:
     try:
         gguf = ensure_embedded(paths)
         print(f"model: {gguf}")
+        if options.tool_model:
+            print(f"model: {ensure_tool_model(options.models)}")
         interpreters = [install(paths, engine, print).python for engine in options.engines]
     except RoostError as error:
         print(error.message, file=sys.stderr)
@@ -55,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/roost-test", help="engines/NAME go here")
     parser.add_argument("--models", type=Path, default=Path.home() / ".cache/roost-models")
+    parser.add_argument("--tool-model", action="store_true", help="fetch the model of the tests of tool calls")
     parser.add_argument("engines", nargs="*", metavar="ENGINE")
     return parser
 
