@@ -127,7 +127,7 @@ def is_others(model: ModelSpec | UnavailableModel, own: Collection[str], fetched
 
 
 def models_show(model: IdArgument, as_json: JsonOption = False) -> None:
-    """Show what the headers of one model say, its files, and what it takes of this machine's memory.
+    """Show what one model's headers and files say, what its tools are worth, and what it takes of this machine.
 
     \b
     Example:
@@ -139,8 +139,25 @@ def models_show(model: IdArgument, as_json: JsonOption = False) -> None:
     if as_json:
         say_json(found)
         return
-    say_all(models_text.details(reachable(found), _roles_of(place, found.id)))
-    say_all(_memory_lines(place, catalog, reachable(found)))
+    spec = reachable(found)
+    say_all(models_text.details(spec, _roles_of(place, found.id)))
+    if "chat" in spec.capabilities:
+        say(_tools_line(place, catalog, spec))
+    say_all(_memory_lines(place, catalog, spec))
+
+
+def _tools_line(place: Here, catalog: Catalog, spec: ModelSpec) -> str:
+    """What the tool gate found; a model that nothing can serve here has no verdict either."""
+    from roost.cli.use import verdict_here
+    from roost.cli.verify_text import tools_line
+    from roost.errors import RoostError
+    from roost.store.verdicts import VerdictFile
+
+    try:
+        holds = verdict_here(place, load_settings(place).settings, catalog, spec)
+    except RoostError:
+        holds = None
+    return tools_line(spec.id, holds, VerdictFile(place.paths.verdicts).last(spec.id))
 
 
 def _memory_lines(place: Here, catalog: Catalog, spec: ModelSpec) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from roost.cli import format as people
@@ -90,6 +91,22 @@ def lines(verdict: Verdict, *, kept: bool) -> list[str]:
         *(f"  {reason}" for reason in verdict.reasons),
         found if kept else f"{found}, by a quarter of the battery: nothing was kept",
     ]
+
+
+def tools_line(model: str, holds: Verdict | None, last: Verdict | None) -> str:
+    """Of `models show`: the verdict that holds, else what there was and the command that mends it."""
+    mend = f'run "roost models verify {model}" while roost is up'
+    if holds is not None:
+        told = f"{holds.word}, verified {_day(holds)}"
+    elif last is not None:
+        told = f"unverified: it was {last.word} on {_day(last)}, and is served otherwise now; {mend}"
+    else:
+        told = f"unverified; {mend}"
+    return f"{'tools':<13} {told}"
+
+
+def _day(verdict: Verdict) -> str:
+    return datetime.fromtimestamp(verdict.at).date().isoformat()
 
 
 def _share(share: GroupShare | None) -> str:
