@@ -168,7 +168,8 @@ async def test_a_long_prefill_is_part_of_what_is_seen(make_bench: MakeBench) -> 
     async with make_bench("a", flags=flags, settings=small(a=0.1)) as bench:
         await generate(bench, "a")
         await until(lambda: bench.pool.seen_bytes("a") > 150 * 2**20, timeout_s=30)
-        assert private_mib(pids(bench)[0]) < 60
+        # The answer is out before the engine gives back what it borrowed.
+        await until(lambda: private_mib(pids(bench)[0]) < 60, timeout_s=10)
         assert bench.state("a") == "ready"
 
 
