@@ -119,7 +119,8 @@ async def fresh_socket(session: aiohttp.ClientSession, url: str, model: str) -> 
             response.raise_for_status()
     async with session.get(f"{url}/roost/v1/workers") as response:
         (worker,) = [row for row in (await response.json())["workers"] if row["model"] == model]
-    (path,) = {str(socket.laddr) for socket in psutil.Process(worker["pid"]).net_connections("unix") if socket.laddr}
+    sockets = {str(socket.laddr) for socket in psutil.Process(worker["pid"]).net_connections("unix")}
+    (path,) = (path for path in sockets if path.endswith(".sock"))  # the other one takes commands
     return path
 
 

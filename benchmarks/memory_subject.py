@@ -51,6 +51,8 @@ class Case:
         if self.context > PLAIN_WINDOW:
             knobs += f"prefill_batch = {SMALLEST_STEP}\nthreads = 1\n"
         return (
+            # The worker is asked past roost, which would take it for idle and unload it on a busy machine.
+            '[coexistence]\nprofile = "server"\n'
             "[catalog]\nhuggingface = false\nlm_studio = false\nollama = false\n"
             f'folders = ["{self.path.parent}"]\n'
             f'[models."{self.model}".engine]\n{knobs}prefix_cache_mb = {self.cache_mib}\n'

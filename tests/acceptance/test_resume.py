@@ -18,10 +18,10 @@ OFF = "[resume]\nenabled = false\n"
 Messages = list[dict[str, str]]
 
 
-def conversation() -> Messages:
+def conversation(animal: str = "bird") -> Messages:
     return [
-        {"role": "system", "content": "You are helpful. " + "The bird sat on the tree. " * 30},
-        {"role": "user", "content": "Where is the bird?"},
+        {"role": "system", "content": f"{animal}: " + f"The {animal} sat on the tree. " * 30},
+        {"role": "user", "content": f"Where is the {animal}?"},
     ]
 
 
@@ -70,6 +70,22 @@ def test_the_next_turn_after_an_unload_and_after_a_restart_of_roost_computes_its
     assert third["cache_n"] >= used(second) - 1 and third["prompt_n"] < 30
     restored = [line for line in roost.journal() if line["event"] == "cache restored"]
     assert [line["tokens"] for line in restored] == [used(first), used(second)]
+
+
+def test_conversations_take_nothing_from_each_other_and_all_are_kept(roost: Roost) -> None:
+    # Each is larger than the cache beside the slots: what leaves its slot is computed again.
+    roost.settings("[engine]\nmax_sequences = 3\nprefix_cache_mb = 2\n")
+    roost.start()
+    talks = [conversation(animal) for animal in ("bird", "horse", "snake")]
+    first = [turn(roost, talk) for talk in talks]
+    assert all(timings["prompt_n"] > 200 for timings in first)
+    second = [turn(roost, talk) for talk in talks]
+    assert [timings["cache_n"] for timings in second] == [used(timings) for timings in first]
+
+    roost.cli("unload", MODEL)
+    assert len(saved(roost)) == 3
+    third = [turn(roost, talk) for talk in talks]
+    assert [timings["cache_n"] for timings in third] == [used(timings) for timings in second]
 
 
 @pytest.mark.parametrize("change", ["[engine]\ncontext = 4096\n", OFF])

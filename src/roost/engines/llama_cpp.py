@@ -17,7 +17,13 @@ from roost.config.settings import Knobs, ModelSettings
 from roost.engines import llama_memory, llama_parked, llama_saved
 from roost.engines.environment import worker_environment
 from roost.engines.http import Answer, ask, ask_health, generate_one, served_names, surface_of
-from roost.engines.llama_flags import embedded_config, embedded_problems, native_flags, native_problems
+from roost.engines.llama_flags import (
+    NATIVE_ENVIRONMENT,
+    embedded_config,
+    embedded_problems,
+    native_flags,
+    native_problems,
+)
 from roost.engines.llama_program import (
     INSTALL,
     NATIVE_VARIABLE,
@@ -118,6 +124,7 @@ class LlamaCpp:
             env={
                 **NO_BACKTRACE,
                 **STEADY_HEAP,
+                **(NATIVE_ENVIRONMENT if isinstance(program, Native) else {}),
                 **worker_environment(self._environ, place, knobs.env, libraries=program.device != "cpu"),
             },
             endpoint=UnixEndpoint(place.socket_path),

@@ -56,16 +56,19 @@ TUNABLE: dict[str, Parser] = {
 _OWNED = """
 -m --model -mu --model-url -hf -hfr --hf-repo --hf-file --docker-repo -a --alias --host --port --reuse-port -c
 --ctx-size -ctxcp --ctx-checkpoints --swa-checkpoints -np --parallel -kvu --kv-unified -no-kvu --no-kv-unified -b
---batch-size -ub --ubatch-size -cram
---cache-ram --cache-prompt --no-cache-prompt -ctk --cache-type-k -ctv --cache-type-v -cb --cont-batching -nocb
---no-cont-batching -ngl --gpu-layers --n-gpu-layers -t --threads --embedding --embeddings --rerank --reranking
---pooling --metrics --props --slots --no-slots --ui --webui --no-ui --no-webui --cors-origins --api-key
---api-key-file --ssl-key-file --ssl-cert-file --api-prefix --path --timeout -to --sse-ping-interval --offline
---warmup --no-warmup --context-shift -lm --load-mode --mmap --no-mmap --mlock -mm --mmproj -mmu --mmproj-url --lora
---lora-scaled -md --model-draft --spec-draft-model --spec-type --chat-template-kwargs --reasoning-format -lv
---verbosity --log-verbosity -v --verbose --log-file --log-prompts-dir --sleep-idle-seconds --slot-save-path
---models-dir --models-max --models-preset --tools --media-path
+--batch-size -ub --ubatch-size -cram --cache-ram --cache-idle-slots --no-cache-idle-slots --cache-prompt
+--no-cache-prompt -ctk --cache-type-k -ctv --cache-type-v -cb --cont-batching -nocb --no-cont-batching -ngl
+--gpu-layers --n-gpu-layers -t --threads --embedding --embeddings --rerank --reranking --pooling --metrics --props
+--slots --no-slots --ui --webui --no-ui --no-webui --cors-origins --api-key --api-key-file --ssl-key-file
+--ssl-cert-file --api-prefix --path --timeout -to --sse-ping-interval --offline --warmup --no-warmup --context-shift
+-lm --load-mode --mmap --no-mmap --mlock -mm --mmproj -mmu --mmproj-url --lora --lora-scaled -md --model-draft
+--spec-draft-model --spec-type --chat-template-kwargs --reasoning-format -lv --verbosity --log-verbosity -v --verbose
+--log-file --log-prompts-dir --sleep-idle-seconds --slot-save-path --models-dir --models-max --models-preset --tools
+--media-path
 """
+#: `cache_idle_slots` of `embedded_config` for llama-server: builds that do not know the flag end at it, and pass over
+#: a variable.
+NATIVE_ENVIRONMENT = {"LLAMA_ARG_CACHE_IDLE_SLOTS": "0"}
 #: Flags of llama-server that roost sets or that would undo what it promises.
 OWNED_FLAGS = frozenset(_OWNED.split())
 
@@ -85,6 +88,10 @@ def embedded_config(
         # them with 500 "Context size has been exceeded."; idle sequences are dropped first.
         "n_ctx": shape.context,
         "kv_unified": True,
+        # Its default takes every idle conversation out of the pool as soon as any other request begins, and drops
+        # it where it is larger than the cache of prompts (512 MiB: 4,000 tokens of an 8B model). In the pool it costs
+        # nothing that is not reserved anyway, and is there when the slots are saved; pressure drops it all the same.
+        "cache_idle_slots": False,
         "n_parallel": shape.sequences,
         "n_batch": shape.batch,
         "n_ubatch": shape.batch,

@@ -6,6 +6,7 @@ Loaded by sitecustomize.py beside it, for a daemon that the soak started and for
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import pathlib
 import sys
@@ -16,8 +17,18 @@ from roost.errors import ModelNotFound, RoostError
 
 
 def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    """Puts `make(what was there)` in its place. Raises AttributeError when there is nothing of that name any more."""
-    setattr(owner, name, make(getattr(owner, name)))
+    """Puts `make(what was there)` in its place.
+
+    Raises AttributeError when there is nothing of that name any more, TypeError when it is called otherwise now: a
+    defect that only breaks every call would be found, and prove nothing.
+    """
+    there = getattr(owner, name)
+    planted = make(there)
+    needed = [one for one in inspect.signature(there).parameters.values() if one.default is one.empty]
+    positional = [one.name for one in needed if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    keywords = {one.name: None for one in needed if one.kind is one.KEYWORD_ONLY}
+    inspect.signature(planted).bind(*positional, **keywords)
+    setattr(owner, name, planted)
 
 
 def no_host_check() -> None:
@@ -32,9 +43,9 @@ def clean_end_accepted() -> None:
     from roost.gateway import streaming
 
     def make(whole):
-        async def pump(job, upstream, rewriter, out):
+        async def pump(job, upstream, rewriter, out, rewrites):
             try:
-                await whole(job, upstream, rewriter, out)
+                await whole(job, upstream, rewriter, out, rewrites)
             except RoostError:
                 if rewriter.facts.error is not None:
                     raise
@@ -49,9 +60,9 @@ def stop_invented() -> None:
     from roost.gateway import streaming
 
     def make(whole):
-        async def pump(job, upstream, rewriter, out):
+        async def pump(job, upstream, rewriter, out, rewrites):
             try:
-                await whole(job, upstream, rewriter, out)
+                await whole(job, upstream, rewriter, out, rewrites)
             except RoostError:
                 if rewriter.facts.error is not None:
                     raise

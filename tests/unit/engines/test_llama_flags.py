@@ -7,6 +7,7 @@ import pytest
 
 from roost.config.settings import Knobs
 from roost.engines.llama_flags import (
+    NATIVE_ENVIRONMENT,
     OWNED_FLAGS,
     embedded_config,
     embedded_problems,
@@ -34,6 +35,13 @@ def test_one_request_may_use_the_whole_context_in_both_renderings() -> None:
     flags = native_flags(wanted, SOCKET, ())
     assert (value_of(flags, "--ctx-size"), value_of(flags, "--parallel")) == ("4096", "3")
     assert "--kv-unified" in flags
+
+
+def test_an_idle_conversation_stays_in_the_pool() -> None:
+    assert embedded_config(shape(), SOCKET, ())["attributes"]["cache_idle_slots"] is False
+    # A variable: builds before the flag pass over it.
+    assert NATIVE_ENVIRONMENT == {"LLAMA_ARG_CACHE_IDLE_SLOTS": "0"}
+    assert native_problems(["--cache-idle-slots"])
 
 
 def test_batch_and_micro_batch_are_equal_in_both_renderings() -> None:
