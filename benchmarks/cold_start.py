@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -34,10 +35,17 @@ from roost.engines.types import LaunchPlan, UnixEndpoint, WorkerPlace
 _POLL_S = 0.005
 
 
-async def first_token_s(session: aiohttp.ClientSession, url: str, model: str, started_at: float) -> float:
-    """Seconds from `started_at` (perf_counter) to the first content of a streamed chat."""
-    body = {"model": model, "stream": True, "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
-    async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+async def first_token_s(
+    session: aiohttp.ClientSession, url: str, model: str, started_at: float, *, raw: bool = False
+) -> float:
+    """Seconds from `started_at` (perf_counter) to the first content of a streamed chat.
+
+    raw: of a completion of one word, for an engine whose prefill of a template's own text would hide the start.
+    """
+    body = {"model": model, "stream": True, "max_tokens": 1}
+    asks = {"prompt": "hi"} if raw else {"messages": [{"role": "user", "content": "hi"}]}
+    route = "completions" if raw else "chat/completions"
+    async with session.post(f"{url}/v1/{route}", json=body | asks) as response:
         response.raise_for_status()
         async for line in response.content:
             if line.startswith(b"data: {") and _has_content(json.loads(line[6:])):
@@ -45,8 +53,8 @@ async def first_token_s(session: aiohttp.ClientSession, url: str, model: str, st
     raise SystemExit(f"{url} ended its stream without a token")
 
 
-def _has_content(event: dict[str, list[dict[str, dict[str, str]]]]) -> bool:
-    return any(choice.get("delta", {}).get("content") for choice in event.get("choices", ()))
+def _has_content(event: dict[str, Any]) -> bool:
+    return any(choice.get("text") or choice.get("delta", {}).get("content") for choice in event.get("choices", ()))
 
 
 async def by_hand_s(plan: LaunchPlan) -> float:

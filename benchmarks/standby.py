@@ -1,9 +1,11 @@
 """Time to the first token of a request for a model that is not loaded: from a spare, and from a fresh process.
 
 Both arms are one roost: in the one `standby` is on for the engine, in the other it is off. Pairs are interleaved; the
-clock starts with the request, and not before the spare of the one arm stands by: its imports would disturb either. On a
-Linux CPU the very first start of each arm also waits for a C++ compiler at its first token (MLX builds a kernel then,
-which is kept); the time from the start of the worker to READY stands beside it.
+clock starts with the request, and not before the spare of the one arm stands by: its imports would disturb either. The
+request is a completion of one word; with `--chat` it is a chat, whose template has some thirty tokens of its own: MLX
+computes these for seconds on a Linux CPU, in both arms. There the very first start of each arm also waits for a C++
+compiler at its first token (MLX builds a kernel then, which is kept). The time from the start of the worker to READY
+stands beside it.
 
     python -m benchmarks.standby --folder DIR                       mlx-lm
     python -m benchmarks.standby --folder DIR --engine vllm-mlx
@@ -55,16 +57,16 @@ class Cold:
     ready_s: float
 
 
-async def cold(session: aiohttp.ClientSession, url: str, model: str) -> Cold:
+async def cold(session: aiohttp.ClientSession, url: str, model: str, *, raw: bool) -> Cold:
     """One request for the stopped model, which is stopped again afterwards."""
-    first = await first_token_s(session, url, model, time.perf_counter())
+    first = await first_token_s(session, url, model, time.perf_counter(), raw=raw)
     async with session.get(f"{url}/roost/v1/workers") as response:
         (worker,) = [row for row in (await response.json())["workers"] if row["model"] == model]
     await unload(session, url, model)
     return Cold(first, worker["ready_at"] - worker["started_at"])
 
 
-async def report(arms: dict[str, str], model: str, pairs: int) -> None:
+async def report(arms: dict[str, str], model: str, pairs: int, *, raw: bool) -> None:
     seen: dict[str, list[Cold]] = {name: [] for name in arms}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1800)) as session:
         for url in arms.values():
@@ -72,7 +74,7 @@ async def report(arms: dict[str, str], model: str, pairs: int) -> None:
         for pair in range(pairs):
             for name in sorted(arms, reverse=bool(pair % 2)):
                 await until_standing_by(session, arms["spare"])
-                seen[name].append(await cold(session, arms[name], model))
+                seen[name].append(await cold(session, arms[name], model, raw=raw))
     for name, starts in seen.items():
         print(f"{name}: s from the request to the first token: {spread([one.first_token_s for one in starts])}")
         print(f"{name}: s from the start to READY: {spread([one.ready_s for one in starts])}")
@@ -100,9 +102,11 @@ def main() -> None:
     parser.add_argument("--engine", default="mlx-lm", choices=["mlx-lm", "vllm-mlx"])
     parser.add_argument("--folder", type=Path, required=True, help="safetensors folder")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--chat", action="store_true", help="ask with a chat instead of one word")
     options = parser.parse_args()
     with arm(options, standby=True) as spare, arm(options, standby=False) as fresh:
-        asyncio.run(report({"spare": spare, "fresh": fresh}, options.folder.name, options.pairs))
+        arms = {"spare": spare, "fresh": fresh}
+        asyncio.run(report(arms, options.folder.name, options.pairs, raw=not options.chat))
 
 
 if __name__ == "__main__":

@@ -66,10 +66,11 @@ def survives_a_kill(roost: Roost) -> None:
     assert answer.choices and roost.worker("mlx-smol")["pid"] != pid
 
 
-def swaps_to_the_embedded_model_and_back(roost: Roost) -> None:
+def swaps_to_the_embedded_model_and_back(roost: Roost, away: str) -> None:
+    """`away`: the state in which a model of that engine waits once it has made room."""
     client = roost.client()
     assert client.chat.completions.create(model="coding", messages=QUESTION, max_tokens=2).model == EMBEDDED
-    assert roost.worker("mlx-smol")["state"] == "stopped"
+    assert roost.worker("mlx-smol")["state"] == away
     compiled = {path.name for path in (roost.home / "state/kernels").rglob("*.so")}
     assert compiled, "kernels of a worker that was stopped at rest are kept"
     assert client.chat.completions.create(model="default", messages=QUESTION, max_tokens=1).model == "mlx-smol"
@@ -82,7 +83,7 @@ def test_mlx_lm_serves_as_the_default_and_swaps(roost: Roost, mlx_model_folder: 
     with_engine(roost, mlx_model_folder, "mlx-lm")
     serves_like_any_other(roost, "mlx-lm")
     survives_a_kill(roost)
-    swaps_to_the_embedded_model_and_back(roost)
+    swaps_to_the_embedded_model_and_back(roost, "stopped")
     assert roost.stop() == 0
     wait_for_no_worker(roost)
 
@@ -92,7 +93,7 @@ def test_vllm_mlx_serves_as_the_default_and_swaps(roost: Roost, mlx_model_folder
     with_engine(roost, mlx_model_folder, "vllm-mlx")
     serves_like_any_other(roost, "vllm-mlx")
     survives_a_kill(roost)
-    swaps_to_the_embedded_model_and_back(roost)
+    swaps_to_the_embedded_model_and_back(roost, "parked")
     assert roost.stop() == 0
     wait_for_no_worker(roost)
 

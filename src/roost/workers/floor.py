@@ -221,7 +221,7 @@ class Floor(Admitting):
     async def _one_start(self, station: Station, number: int) -> None:
         """From START to gone. One of the three borders where any exception is answered: it fails this start alone."""
         try:
-            warm = station.wanted_since is not None
+            warm = station.warms
             station.effective = ""  # until it is known: a start that fails before has none
             order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=warm)
             station.effective = await asyncio.to_thread(effective_command, order)

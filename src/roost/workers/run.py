@@ -95,6 +95,7 @@ class WorkerRun:
         self._stop = asyncio.Event()
         self.nap = Nap(order, post, self._stop, seen_parked)
         self._stop_now = asyncio.Event()
+        self._warms = order.warm  # a request that waits makes its own token
         self._asked_to_stop = False
         #: Why it is being killed without anybody's wish: silent and doing nothing, or memory; "": it is not.
         self.ended_for = ""
@@ -119,9 +120,10 @@ class WorkerRun:
     def can_park(self) -> bool:
         return self._process is not None and self.nap.possible
 
-    def wake(self) -> None:
+    def wake(self, *, warm: bool) -> None:
         """Its memory is promised: load again. It is a load from here on, with all that may go wrong in one."""
         self.ready = None
+        self._warms = warm
         self.nap.wake()
 
     @property
@@ -263,7 +265,7 @@ class WorkerRun:
             assert self.plan is not None
             self.proof = await proven(self._host, self.plan, self.order.spec, self._process)
             await self.nap.check(http)
-            if self.order.warm:
+            if self._warms:
                 await self._warm()
             if cache:
                 await cache.restore()

@@ -104,6 +104,11 @@ class Station:
         return f"{self.model_id} #{self.number}"
 
     @property
+    def warms(self) -> bool:
+        """Whether a load makes a token before it is ready: somebody asked for the model, not for an answer."""
+        return self.wanted_since is not None
+
+    @property
     def concurrency(self) -> int:
         return self.claim.most(self.run.plan.concurrency) if self.run and self.run.plan else 1
 

@@ -38,7 +38,7 @@ async def wake(
     refused: Callable[[Station, InsufficientMemory], None],
     post: Callable[[Station, int, Event], None],
 ) -> None:
-    number, start = station.number, station.start_id
+    number, start, warm = station.number, station.start_id, station.warms
     try:
         admission = await gate.admit(start, run.order, station.effective, _Woken(spared))
     except InsufficientMemory as error:
@@ -52,4 +52,4 @@ async def wake(
         return
     station.admission = admission
     gate.started(start, lambda: run.pid)
-    run.wake()
+    run.wake(warm=warm)

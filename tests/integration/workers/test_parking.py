@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -75,10 +75,12 @@ async def running(world: Any, settings: dict[str, Any]) -> AsyncIterator[Running
             await state.pool.close(1.0)
 
 
-def llama_world(folder: Path, gguf: Path, memory: ScriptedMemory | None = None) -> Any:
-    engine = LlamaCpp(Paths.from_environment({"ROOST_HOME": str(folder)}), os.environ)
+def llama_world(
+    folder: Path, gguf: Path, memory: ScriptedMemory | None = None, engine: type[LlamaCpp] = LlamaCpp
+) -> Any:
+    made = engine(Paths.from_environment({"ROOST_HOME": str(folder)}), os.environ)
     spec = model_spec("a", inspect_model(gguf), Source(kind=SourceKind.FILE, location=str(gguf)))
-    world = stand_in_world(folder, engine, ("a", "b"), Settings, memory=memory)  # type: ignore[arg-type]
+    world = stand_in_world(folder, made, ("a", "b"), Settings, memory=memory)  # type: ignore[arg-type]
     return replace(world, catalog=FixedCatalog({"a": spec, "b": spec.model_copy(update={"id": "b"})}))
 
 
@@ -124,6 +126,31 @@ async def test_a_conversation_goes_on_after_its_model_was_parked(short_path: Pat
         await house.use("b")
         assert house.state("a") == "parked"
         assert (await chat(await house.use("a"), text))["timings"]["cache_n"] > 100
+
+
+class Counting(LlamaCpp):
+    """Counts the tokens that are made before READY."""
+
+    made: ClassVar[int] = 0
+
+    async def generate_token(self, worker: WorkerHttp, served_name: str, surfaces: frozenset[str]) -> None:
+        type(self).made += 1
+        await super().generate_token(worker, served_name, surfaces)
+
+
+async def test_a_wake_for_a_request_makes_no_token_of_its_own(
+    short_path: Path, embedded_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Counting, "made", 0)
+    async with running(llama_world(short_path, embedded_gguf, engine=Counting), SIZES) as house:
+        await house.pool.load("a")
+        assert Counting.made == 1, "who asks for a model by name finds it warm"
+        await house.use("b")
+        await house.use("a")
+        assert (house.state("b"), Counting.made) == ("parked", 1), "the request that waits makes its own"
+        await house.use("b")
+        await house.pool.load("a")
+        assert (house.state("b"), Counting.made) == ("parked", 2)
 
 
 async def test_rounds_of_parking_leave_nothing_behind(short_path: Path, embedded_gguf: Path) -> None:

@@ -52,13 +52,14 @@ def obey(control: str | None, address: str, load: Callable[[], Any]) -> None:
     """Serves, and does what is said on the control socket: `park` ends the server and with it all its memory, `wake`
     loads it again. llama.cpp's own sleep goes by a clock that nobody else can ask or turn. Raises what `load` raises.
     """
-    server = load()
     if control is None:
+        server = load()
         signal.pause()
         return
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(control)
+        listener.bind(control)  # before the load: a server that takes requests is not given up for this
         listener.listen(1)
+        server = load()
         while True:
             connection, _ = listener.accept()
             with connection:
