@@ -132,7 +132,9 @@ class RequestStatistics(Shape):
     """The last minute."""
 
     requests: int
+    #: Without those that their clients left.
     errors: int
+    left: int = 0
     running: int
     queued: int
     ttft_p50_s: float | None

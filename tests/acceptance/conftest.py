@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -25,6 +26,9 @@ from roost.testing.wait import until_sync
 ROOST = Path(sys.executable).with_name("roost")
 #: A stand-in engine as a `command` model: real process, real socket, any misbehaviour.
 STAND_IN = f"{sys.executable} -m roost.testing.engine --port ${{PORT}} --model ${{MODEL_ID}}"
+
+#: A model that is not ready by then will not be; the slowest, vllm-mlx on a busy machine, took a minute.
+READY_S = 300.0
 
 
 class ControlConnection(http.client.HTTPConnection):
@@ -49,7 +53,7 @@ class Roost:
     process: subprocess.Popen[str] | None = None
     ready_line: str = ""
     port: int = 0
-    _lines: list[str] = field(default_factory=list)
+    _clients: list[openai.OpenAI] = field(default_factory=list)
 
     def cli(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -70,6 +74,8 @@ class Roost:
         """Returns once the ready line is out."""
         self.launch(*flags)
         assert self.process and self.process.stdout
+        there, _, _ = select.select([self.process.stdout], [], [], READY_S)
+        assert there, f"no ready line within {READY_S} s; {self.errors()}"
         self.ready_line = self.process.stdout.readline()
         assert self.ready_line.startswith("roost ready "), self.ready_line + self.errors()
         return self
@@ -108,7 +114,8 @@ class Roost:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **arguments: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, **arguments)
+        self._clients.append(openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, **arguments))
+        return self._clients[-1]
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=10) as answer:
@@ -137,7 +144,9 @@ class Roost:
         return self.process.wait(60)
 
     def end(self) -> None:
-        """Whatever state it is in: no process and no pipe is left."""
+        """Whatever state it is in: no process, no pipe and no connection is left."""
+        while self._clients:
+            self._clients.pop().close()
         if self.process is None:
             return
         if self.process.poll() is None:

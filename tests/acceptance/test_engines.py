@@ -20,8 +20,9 @@ QUESTION = [{"role": "user", "content": "What is 2+2?"}]
 ALWAYS = '[rotation]\npolicy = "always"\nmin_residency_s = 0\n[queue]\nmax_wait_s = 5\n'
 
 
-def with_engine(roost: Roost, folder: Path, engine: str) -> Roost:
+def with_engine(roost: Roost, folder: Path, engine: str, python: Path) -> Roost:
     """A roost that has the float32 folder, served by this engine, beside the embedded model."""
+    roost.environ[f"ROOST_ENGINE_{engine.upper().replace('-', '_')}_PYTHON"] = str(python)
     roost.settings(f'{ALWAYS}[models."mlx-smol".engine]\nname = "{engine}"\n')
     roost.cli("models", "add", str(folder), "--id", "mlx-smol")
     roost.cli("models", "add", roost.environ["ROOST_EMBEDDED_GGUF"])
@@ -66,36 +67,47 @@ def survives_a_kill(roost: Roost) -> None:
     assert answer.choices and roost.worker("mlx-smol")["pid"] != pid
 
 
+def kept_kernels(roost: Roost) -> set[str]:
+    return {path.name for path in (roost.home / "state/kernels").rglob("*.so")}
+
+
 def swaps_to_the_embedded_model_and_back(roost: Roost, away: str) -> None:
     """`away`: the state in which a model of that engine waits once it has made room."""
-    client = roost.client()
+    client, pid = roost.client(), roost.worker("mlx-smol")["pid"]
     assert client.chat.completions.create(model="coding", messages=QUESTION, max_tokens=2).model == EMBEDDED
     assert roost.worker("mlx-smol")["state"] == away
-    compiled = {path.name for path in (roost.home / "state/kernels").rglob("*.so")}
-    assert compiled, "kernels of a worker that was stopped at rest are kept"
     assert client.chat.completions.create(model="default", messages=QUESTION, max_tokens=1).model == "mlx-smol"
+    assert (roost.worker("mlx-smol")["pid"] == pid) == (away == "parked")
+
+
+def compiles_nothing_twice(roost: Roost) -> None:
+    """After a swap: what the worker before had compiled is there, and this one has made none of it anew."""
+    compiled = kept_kernels(roost)
+    assert compiled, "kernels of a worker that was stopped at rest are kept"
     home = Path(psutil.Process(roost.worker("mlx-smol")["pid"]).environ()["HOME"])
     sources = {path.stem for path in home.rglob("*.cpp")}
-    assert not {f"lib{name}.so" for name in sources} & compiled, "nothing is compiled twice"
+    assert not {f"lib{name}.so" for name in sources} & compiled
 
 
 def test_mlx_lm_serves_as_the_default_and_swaps(roost: Roost, mlx_model_folder: Path, mlx_lm_python: Path) -> None:
-    with_engine(roost, mlx_model_folder, "mlx-lm")
+    with_engine(roost, mlx_model_folder, "mlx-lm", mlx_lm_python)
     serves_like_any_other(roost, "mlx-lm")
     survives_a_kill(roost)
     swaps_to_the_embedded_model_and_back(roost, "stopped")
+    compiles_nothing_twice(roost)
     assert roost.stop() == 0
     wait_for_no_worker(roost)
 
 
 @pytest.mark.engines
 def test_vllm_mlx_serves_as_the_default_and_swaps(roost: Roost, mlx_model_folder: Path, vllm_mlx_python: Path) -> None:
-    with_engine(roost, mlx_model_folder, "vllm-mlx")
+    with_engine(roost, mlx_model_folder, "vllm-mlx", vllm_mlx_python)
     serves_like_any_other(roost, "vllm-mlx")
     survives_a_kill(roost)
     swaps_to_the_embedded_model_and_back(roost, "parked")
     assert roost.stop() == 0
     wait_for_no_worker(roost)
+    assert kept_kernels(roost), "a process that was parked in between leaves them at its end"
 
 
 def test_a_swap_between_two_real_models_lets_the_running_stream_end(

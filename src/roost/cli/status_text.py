@@ -130,7 +130,7 @@ def _worker(worker: WorkerReport, now: float, paint: Paint) -> list[str]:
         *([f"  {paint.careful('cold:')} {worker.cold}"] if worker.cold else []),
         f"  {engine}, pid {worker.pid or people.NOTHING}, {worker.quantization or 'quantization unknown'}, "
         f"context {people.count(worker.context_length)}",
-        f"  {_memory(worker)}; {_lifetime(worker, now)}",
+        f"  {_parked(worker) if worker.state == 'parked' else f'{_memory(worker)}; {_lifetime(worker, now)}'}",
         f"  {worker.running} running, {worker.queued} queued{_waiting(worker)}, {worker.concurrency} at once"
         + (f"; restarted {worker.restarts} times" if worker.restarts else ""),
     ]
@@ -165,6 +165,10 @@ def _memory(worker: WorkerReport) -> str:
     if worker.resident_bytes is None:
         return f"memory unknown, weights {people.size(worker.estimate_bytes)}{promise}"
     return f"{people.size(worker.resident_bytes)} resident, estimate {people.size(worker.estimate_bytes)}{promise}"
+
+
+def _parked(worker: WorkerReport) -> str:
+    return f"{people.size(worker.resident_bytes)} resident still: its process without the model; a request wakes it"
 
 
 def _lifetime(worker: WorkerReport, now: float) -> str:
@@ -210,6 +214,8 @@ def _state(state: str, paint: Paint) -> str:
 def _requests(statistics: RequestStatistics) -> list[str]:
     now = f"{statistics.running} running, {statistics.queued} queued"
     minute = f"{statistics.requests} in the last minute, {statistics.errors} failed"
+    if statistics.left:
+        minute += f", {statistics.left} left by their clients"
     speed = [
         f"first token p50 {people.seconds(statistics.ttft_p50_s)}, p95 {people.seconds(statistics.ttft_p95_s)}",
         f"decode {_rate(statistics.decode_tokens_per_s)}; "

@@ -25,7 +25,7 @@ from roost.host.types import Host
 from roost.registry.reachability import RoleReach, Rotation, reachability, rotation_problems
 from roost.registry.types import RegistryState
 from roost.store.keys import KeyFile
-from roost.store.types import ActivityRow
+from roost.store.types import CLIENT_CLOSED, ActivityRow
 from roost.store.verdicts import Verdict
 from roost.workers.types import WaitingSpare, WorkerView
 
@@ -280,7 +280,8 @@ def _statistics(rows: Sequence[ActivityRow], views: Iterable[WorkerView], now: f
     cached = [row.cached_tokens for row in last if row.cached_tokens is not None]
     return RequestStatistics(
         requests=len(last),
-        errors=sum(1 for row in last if row.status >= 400),
+        errors=sum(1 for row in last if row.status >= 400 and row.code != CLIENT_CLOSED),
+        left=sum(1 for row in last if row.code == CLIENT_CLOSED),
         running=sum(view.running for view in views),
         queued=sum(view.queued for view in views),
         ttft_p50_s=statistics.median(times) if times else None,

@@ -17,7 +17,7 @@ from roost.errors import RoostError
 from roost.gateway.replies import error_bytes
 from roost.registry.types import Resolution
 from roost.store.keys import Consumer
-from roost.store.types import ActivityRow
+from roost.store.types import CLIENT_CLOSED, ActivityRow
 from roost.workers.types import ReadyWorker
 
 #: Beyond it a count is nonsense, and no float holds it exactly.
@@ -190,7 +190,7 @@ class Exchange:
 
     def _code(self, status: int) -> str | None:
         if status == CLIENT_CLOSED_STATUS:
-            return "client_closed"
+            return CLIENT_CLOSED
         return self.error.code if self.error else None
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+#: `code` of a request whose client went before its answer was whole.
+CLIENT_CLOSED = "client_closed"
+
 
 class ActivityRow(NamedTuple):
     """One request, whatever became of it. Names, sizes, times and ids only: never a prompt.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import structlog
 
@@ -238,6 +239,12 @@ class Floor(Admitting):
         else:
             self._run_ended(station, run)
 
+    async def _seen_parked(self, station: Station, start: str, most_bytes: int) -> str | None:
+        reason = await self._gate.parked(start, most_bytes)
+        if station.run is not None:
+            await asyncio.to_thread(station.run.measure)  # people look at it now, not at the next sample
+        return reason
+
     async def _run(self, station: Station, number: int, order: StartOrder) -> WorkerRun:
         """Until nothing is left of it and its memory is back, whatever becomes of it."""
         start = station.start_id
@@ -249,7 +256,7 @@ class Floor(Admitting):
                 lambda event: self._post_if_current(station, number, event),
                 lambda: [place.running_view() for place in station.running if not place.entry.open_ended],
                 lambda: self._spares.take(order),
-                lambda most_bytes: self._gate.parked(start, most_bytes),
+                partial(self._seen_parked, station, start),
             )
             if station.coming:  # else it was unloaded before it began
                 self._gate.started(start, lambda: run.pid, run.holding.hold_to)

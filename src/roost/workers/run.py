@@ -283,10 +283,10 @@ class WorkerRun:
 
         period_s = HEALTH_PERIOD_S if self._process else FAR_HEALTH_PERIOD_S
         return await until_healthy(
-            self.order, http, self.plan, lambda: (self._measure(), self.log.activity), loading, period_s
+            self.order, http, self.plan, lambda: (self.measure(), self.log.activity), loading, period_s
         )
 
-    def _measure(self) -> Usage:
+    def measure(self) -> Usage:
         if self._process and self._beside:
             self.usage = self._host.usage((*self._process.tree(), *self._beside.processes()))
         return self.usage
@@ -318,7 +318,7 @@ class WorkerRun:
         period_s = min(1.0, self.order.knobs.stall_s / 4)
         patient = Patient(
             running=self._running,
-            measure=self._measure,
+            measure=self.measure,
             health=lambda: self.order.engine.health(http),
             is_stopped=lambda: bool(self.pid and self._host.is_stopped(self.pid)),
             supervised=self._process is not None and not hidden,
@@ -328,7 +328,7 @@ class WorkerRun:
             now = asyncio.get_running_loop().time()
             if now - measured_at >= USAGE_PERIOD_S:
                 measured_at = now
-                await asyncio.to_thread(self._measure)
+                await asyncio.to_thread(self.measure)
             if self._process is None and now - looked_at >= FAR_LOOK_PERIOD_S and not patient.busy():
                 looked_at = now
                 await self._look(None)

@@ -138,6 +138,7 @@ def status_report(state: State) -> StatusReport:
     statistics = RequestStatistics(
         requests=0,
         errors=0,
+        left=0,
         running=0,
         queued=0,
         ttft_p50_s=None,

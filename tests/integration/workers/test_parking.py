@@ -108,6 +108,8 @@ async def test_a_parked_llama_gives_its_memory_back_and_wakes_in_the_same_proces
         assert promised > 0
         await house.use("b")
         assert house.state("a") == "parked" and house.view("a").pid == first.pid
+        shown = house.view("a").resident_bytes
+        assert shown is not None and shown < before, "status shows what is left, at once"
         left = private_bytes(first.pid)
         assert left < PARKED_BYTES < before and left < before / 2, f"{before >> 20} MiB before, {left >> 20} MiB left"
         assert house.view("a").memory is None and 0 < house.pool.promised_bytes() < 1.5 * promised, "b's alone"

@@ -81,6 +81,7 @@ def status(**changes: Any) -> StatusReport:
     statistics = RequestStatistics(
         requests=12,
         errors=1,
+        left=0,
         running=1,
         queued=2,
         ttft_p50_s=0.21,

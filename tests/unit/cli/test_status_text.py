@@ -104,6 +104,17 @@ def test_speed_of_the_last_minute_is_shown() -> None:
     assert "decode 45.2 tok/s; 63 % of prompt tokens from cache" in text
 
 
+def test_what_clients_left_is_told_apart_from_what_failed() -> None:
+    statistics = status().statistics.model_copy(update={"errors": 0, "left": 2})
+    assert "12 in the last minute, 0 failed, 2 left by their clients" in text_of(status(statistics=statistics))
+
+
+def test_a_parked_worker_shows_what_its_process_has_and_no_estimate() -> None:
+    text = text_of(status(workers=(worker(state="parked", grade=None, memory=None, resident_bytes=103_000_000),)))
+    assert "103 MB resident still: its process without the model; a request wakes it" in text
+    assert "estimate" not in text and "stays" not in text
+
+
 def test_a_draining_daemon_says_so() -> None:
     assert "draining: no new requests are taken" in text_of(status(draining=True))
 

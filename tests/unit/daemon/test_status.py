@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,8 +13,10 @@ from roost.daemon.status import Sources, build_status
 from roost.host.types import Host, MemoryReading
 from roost.registry.types import Registry, RegistryState
 from roost.store.keys import KeyFile
+from roost.store.types import CLIENT_CLOSED
 from roost.testing.stand_in import FixedCatalog, declared_spec
 from roost.workers.types import WaitingSpare
+from tests.helpers import activity_row
 
 HOST = SimpleNamespace(memory=lambda: MemoryReading(16, 8, 0, None), chip=lambda: "chip")
 
@@ -54,3 +58,12 @@ def test_one_that_was_given_up_is_a_problem_and_fails_no_model(tmp_path: Path) -
     report = build_status(sources(tmp_path, failed))
     assert [(problem.text, problem.mend) for problem in report.problems] == [("no such library", "mend")]
     assert [role.state for role in report.roles if role.role == "default"] == ["on-disk"]
+
+
+def test_a_request_that_its_client_left_has_not_failed(tmp_path: Path) -> None:
+    rows = [
+        activity_row(0)._replace(at=time.time(), status=status, code=code)
+        for status, code in ((200, None), (499, CLIENT_CLOSED), (404, "model_not_found"))
+    ]
+    found = build_status(replace(sources(tmp_path), recent=lambda: rows)).statistics
+    assert (found.requests, found.errors, found.left) == (3, 1, 1)
