@@ -15,6 +15,7 @@ from roost.toolcalls.values import Mode, NoCall, Reason, Refusal, Tier, ToolCall
 
 #: For the form of a call alone.
 _ANY_TOOL = Tools({}, is_open=True)
+THOUGHT_BEGINS = ("<think>", "[THINK]", "<seed:think>", "<|START_THINKING|>")
 #: Behind these a message begins anew: what came before was thought.
 THOUGHT_ENDS = ("</think>", "[/THINK]", "</seed:think>", "<|END_THINKING|>")
 
@@ -125,7 +126,7 @@ _Patterns = tuple[re.Pattern[str], re.Pattern[str], frozenset[str], frozenset[st
 @lru_cache(maxsize=64)
 def _patterns(anywhere: tuple[str, ...], at_start: tuple[str, ...]) -> _Patterns:
     """An agent sends the same tools with each of its requests: they are compiled once."""
-    everywhere = (*anywhere, *THOUGHT_ENDS)
+    everywhere = (*anywhere, *THOUGHT_BEGINS, *THOUGHT_ENDS)
     first = "".join(sorted({text[0] for text in everywhere}))
     return (
         _either(everywhere),

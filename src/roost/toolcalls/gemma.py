@@ -12,8 +12,8 @@ from roost.toolcalls.values import NoCall, RawCall, Reason
 
 _OPENERS = ("<|tool_call>", "<|tool_call|>", "<start_function_call>")
 _CLOSERS = ("<tool_call|>", "<|tool_call|>", "<end_function_call>")
-_NAME = re.compile(r"call:\s*([\w.-]+)\s*")
-_NAME_CUT = re.compile(r"(?:c|ca|cal|call|call:\s*[\w.-]*\s*)?$")
+_NAME = re.compile(r"call:\s*+([\w.-]++)\s*+")
+_NAME_CUT = re.compile(r"(?:c|ca|cal|call|call:\s*+[\w.-]*+\s*+)?$")
 _QUOTES = ('<|"|>', "<escape>")
 _KEY = re.compile(r'\s*(?:"([^"\\]+)"|([^\s:{}\[\],"<>]+))\s*:\s*')
 _SCALAR = re.compile(r"[^,{}\[\]<>]+")

@@ -15,10 +15,11 @@ _CHANNEL = re.compile(r"analysis|commentary|final")
 _BODY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _PASSED = ("<|end|>", "<|return|>", "<|call|>")
 _OPENERS = ("<|start|>", "<|channel|>", " to=functions.", "to=functions.")
-#: The same with its tokens stripped: only as the entire message.
+#: The same with its tokens stripped: only as the entire message. Spaces are never given back (`*+`): between parts that
+#: may all be missing, a message of line feeds would take minutes.
 _STRIPPED = re.compile(
-    r"\s*(?:analysis(?P<thought>\S.*?)(?=assistant))?(?:assistant)?\s*(?:commentary|analysis)?\s*"
-    r"to=(?P<name>functions\.[\w.-]+)\s*(?:commentary|analysis)?\s*(?:json|code)?\s*(?=\{)",
+    r"\s*+(?:analysis(?P<thought>\S.*?)(?=assistant))?(?:assistant)?\s*+(?:commentary|analysis)?\s*+"
+    r"to=(?P<name>functions\.[\w.-]++)\s*+(?:commentary|analysis)?\s*+(?:json|code)?\s*+(?=\{)",
     re.DOTALL,
 )
 _NEXT = ("assistantcommentary to=functions.", "commentary to=functions.", "to=functions.")
@@ -76,4 +77,4 @@ def stripped(cursor: Cursor) -> Iterator[RawCall]:
 def _may_go_on(rest: str) -> bool:
     if "analysis".startswith(rest[:8]) and len(rest) <= 8:
         return True
-    return _THOUGHT.match(rest) is not None or "{" not in rest[:200]
+    return _THOUGHT.match(rest) is not None or (len(rest) < _LONGEST_HEADER and "{" not in rest)

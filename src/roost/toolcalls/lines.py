@@ -10,6 +10,7 @@ _QUOTE = re.compile(r" {0,3}>(?!>>)")
 _INDENT = re.compile(r" {0,3}")
 #: So much of a line tells what it is.
 _HEAD = 96
+_ALL = "`x"
 _SENTENCE_ENDS = frozenset(".!?:…。！？：")
 
 
@@ -18,6 +19,8 @@ class Lines:
     """The line that a text has come to. `fresh`: nothing but white space has come yet."""
 
     head: str = ""
+    #: Of the line behind its head, as far as it matters: a backtick, an x for any text.
+    beyond: str = ""
     last: str = ""
     #: The fence that is open.
     fence: str = ""
@@ -31,16 +34,21 @@ class Lines:
             return self
         fresh, shadowed = self.fresh and text.isspace(), self.shadowed and text.isspace()
         if "\n" not in text:
-            head = self.head if len(self.head) >= _HEAD else (self.head + text)[:_HEAD]
-            return Lines(head, text[-1], self.fence, fresh, shadowed)
-        lines = (self.head + text).split("\n")
-        state = self
+            return Lines(*self._with(text), text[-1], self.fence, fresh, shadowed)
+        first, *lines = text.split("\n")
+        state = self._closed("".join(self._with(first)))
         for line in lines[:-1]:
-            state = state._closed(line)
-        return Lines(lines[-1][:_HEAD], text[-1], state.fence, fresh, shadowed)
+            state = state._closed("".join(_cut(line)))
+        return Lines(*_cut(lines[-1]), text[-1], state.fence, fresh, shadowed)
+
+    def _with(self, text: str) -> tuple[str, str]:
+        """Head and beyond of the line with more of it."""
+        if len(self.head) < _HEAD:
+            return _cut(self.head + text)
+        return self.head, self.beyond if self.beyond == _ALL else _summary(self.beyond + text)
 
     def _closed(self, line: str) -> Lines:
-        """After a whole line."""
+        """After a whole line, cut as its head and what matters beyond."""
         found = _FENCE.match(line)
         if found is None:
             return self
@@ -59,3 +67,11 @@ class Lines:
         if not self.head.strip():
             return self.fresh or _INDENT.fullmatch(self.head) is not None
         return self.last in _SENTENCE_ENDS
+
+
+def _cut(line: str) -> tuple[str, str]:
+    return line[:_HEAD], _summary(line[_HEAD:])
+
+
+def _summary(text: str) -> str:
+    return ("`" if "`" in text else "") + ("x" if text.strip() else "")

@@ -25,6 +25,10 @@ _SINGLE = r"'[^'\\]*(?:\\.[^'\\]*)*'"
 _JSON_TOKEN = rf'{_DOUBLE}|["{{}}\[\]]'
 _PYTHON_TOKEN = rf"{_DOUBLE}|{_SINGLE}|[\"'{{}}\[\]()]"
 _TRAILING_COMMA = re.compile(rf"({_DOUBLE})|,(?=\s*[}}\]])", re.DOTALL)
+_STRING = re.compile(rf"{_DOUBLE}|{_SINGLE}", re.DOTALL)
+#: What Python reads and JSON does not, or otherwise: a line that goes on, halves of a character, other escapes.
+_FOREIGN_ESCAPE = re.compile(r"\\(?:\n|u[dD][89a-fA-F])")
+_FOREIGN_TO_JSON = re.compile(r"\\[^\"'\\bfnrtu]")
 _SPACE = re.compile(r"\s*")
 _BETWEEN = re.compile(r"[\s,]*")
 _KEY = re.compile(rf"\s*({_DOUBLE})\s*:\s*", re.DOTALL)
@@ -142,7 +146,21 @@ def _refuse(literal: str) -> NoReturn:
 
 
 def _python(text: str) -> tuple[Any, str | None, tuple[str, ...]]:
+    _check_strings(text)
     return literal_value(parse_expression(text)), None, ("python_literal",)
+
+
+def _check_strings(text: str) -> None:
+    """Python would join strings where a comma is missing, and read some escapes in another way than whoever wrote them
+    in a JSON string meant. Raises NoCall."""
+    end = -1
+    for string in _STRING.finditer(text):
+        token = string.group().replace("\\\\", "")
+        if end >= 0 and not text[end : string.start()].strip():
+            raise NoCall(Reason.MALFORMED)
+        if _FOREIGN_ESCAPE.search(token) or (token[0] == '"' and _FOREIGN_TO_JSON.search(token)):
+            raise NoCall(Reason.MALFORMED)
+        end = string.end()
 
 
 def parse_expression(text: str) -> ast.expr:

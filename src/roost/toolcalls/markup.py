@@ -24,17 +24,22 @@ class Markup:
     closing: str
     #: Ends the call.
     end: str
+    #: Begins a call of this family: one in a value has an end of its own.
+    head: str
     #: One line feed on each side of a value belongs to the tags.
     framed: bool = False
 
 
-_QWEN = Markup(re.compile(r"<parameter=(?P<name>[^>\n]+)>"), "</parameter>", "</function>", framed=True)
-_GLM = Markup(re.compile(r"<arg_key>(?P<name>[^<]*)</arg_key>\s*<arg_value>"), "</arg_value>", "</tool_call>")
-_MINIMAX = Markup(re.compile(r'<parameter name="(?P<name>[^"]+)">'), "</parameter>", "</invoke>")
+_QWEN = Markup(re.compile(r"<parameter=(?P<name>[^>\n]+)>"), "</parameter>", "</function>", "<function=", framed=True)
+_GLM = Markup(
+    re.compile(r"<arg_key>(?P<name>[^<]*)</arg_key>\s*<arg_value>"), "</arg_value>", "</tool_call>", "<tool_call>"
+)
+_MINIMAX = Markup(re.compile(r'<parameter name="(?P<name>[^"]+)">'), "</parameter>", "</invoke>", "<invoke name=")
 _DSML = Markup(
     re.compile(r'<｜DSML｜parameter name="(?P<name>[^"]+)"(?: string="(?P<text>true|false)")?>'),
     "</｜DSML｜parameter>",
     "</｜DSML｜invoke>",
+    "<｜DSML｜invoke name=",
 )
 _FUNCTION = re.compile(r"<function=([^>\n]+)>")
 _GLM_NAME = re.compile(r"\s*([^\s<{]+)\s*")
@@ -151,7 +156,7 @@ def parameters(cursor: Cursor, tool: Tool, markup: Markup) -> dict[str, Any]:
     cursor.space()
     if cursor.take(markup.end):
         return {}
-    ends = re.compile(rf"{re.escape(markup.closing)}\s*{re.escape(markup.end)}").search(cursor.text, cursor.at)
+    ends = _end(cursor, markup)
     if ends is not None:
         body = cursor.text[cursor.at : ends.start() + len(markup.closing)]
         cursor.at = ends.end()
@@ -160,10 +165,27 @@ def parameters(cursor: Cursor, tool: Tool, markup: Markup) -> dict[str, Any]:
     return dict(_parameters(body, tool, markup))
 
 
+def _end(cursor: Cursor, markup: Markup) -> re.Match[str] | None:
+    """Where the call is over: calls that stand in its values are passed with their ends. Raises NoCall."""
+    first, at, begun = None, cursor.at, 0
+    ends = re.compile(rf"{re.escape(markup.closing)}\s*{re.escape(markup.end)}")
+    for passed, match in enumerate(ends.finditer(cursor.text, cursor.at)):
+        first = first or match
+        begun += cursor.text.count(markup.head, at, match.start())
+        at = match.end()
+        if begun <= passed:
+            return match
+    if first is not None and (cursor.cut or not cursor.final):
+        raise NoCall(Reason.TRUNCATED)
+    # A value that only speaks of such calls.
+    return first
+
+
 def _unclosed(cursor: Cursor, markup: Markup) -> str:
     """The parameters of a call with a closer missing: complete only if one of the two closers is there."""
     if not cursor.final:
         _check_begun(cursor, markup)
+    if not cursor.final or cursor.cut:
         raise NoCall(Reason.TRUNCATED)
     end = cursor.text.find(markup.end, cursor.at)
     if end >= 0:
@@ -171,7 +193,7 @@ def _unclosed(cursor: Cursor, markup: Markup) -> str:
         cursor.at = end + len(markup.end)
         return body
     last = cursor.text.rfind(markup.closing)
-    if last < cursor.at or cursor.cut:
+    if last < cursor.at:
         raise NoCall(Reason.TRUNCATED)
     body = cursor.text[cursor.at : last + len(markup.closing)]
     cursor.at += len(body)

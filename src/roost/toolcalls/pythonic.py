@@ -39,9 +39,10 @@ def call_list(cursor: Cursor) -> Iterator[RawCall]:
         raise NoCall(Reason.TRUNCATED if cut else Reason.MALFORMED)
     cursor.tool(head[1])
     end = python_end(cursor.text, cursor.at)
-    expression = parse_expression(_with_identifiers(cursor.text[cursor.at : end], cursor))
+    source = _with_identifiers(cursor.text[cursor.at : end], cursor)
+    expression = parse_expression(source)
     cursor.at = end
-    if not isinstance(expression, ast.List) or not expression.elts:
+    if not isinstance(expression, ast.List) or not expression.elts or not _as_written(expression, source):
         raise NoCall(Reason.MALFORMED)
     names = {_identifier(name): name for name in cursor.tools.by_name}
     for element in expression.elts:
@@ -55,10 +56,20 @@ def _call(node: ast.expr, names: dict[str, str]) -> RawCall:
     written = _dotted(node.func)
     arguments: dict[str, object] = {}
     for keyword in node.keywords:
-        if keyword.arg is None:
+        if keyword.arg is None or keyword.arg in arguments:
             raise NoCall(Reason.MALFORMED)
         arguments[keyword.arg] = literal_value(keyword.value)
     return RawCall(names.get(written, written), arguments)
+
+
+def _as_written(expression: ast.expr, source: str) -> bool:
+    """Whether all names stand in the source: Python takes some letters for others of the same look (NFKC)."""
+    for node in ast.walk(expression):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.keyword(arg=str() as name):
+                if name not in source:
+                    return False
+    return True
 
 
 def _dotted(node: ast.expr) -> str:

@@ -11,8 +11,8 @@ from roost.toolcalls.cursor import Cursor
 from roost.toolcalls.pythonic import call_list
 from roost.toolcalls.values import NoCall, RawCall, Reason
 
-_FENCE = re.compile(r"```[ \t]*(?P<language>[\w-]*)[ \t]*\r?\n\s*")
-_FENCE_CUT = re.compile(r"`{1,3}[ \t]*[\w-]*[ \t]*\r?$|`{1,3}$")
+_FENCE = re.compile(r"```[ \t]*+(?P<language>[\w-]*+)[ \t]*+\r?\n\s*+")
+_FENCE_CUT = re.compile(r"`{1,3}[ \t]*+[\w-]*+[ \t]*+\r?$|`{1,3}$")
 _LANGUAGES = frozenset({"", "json", "tool_call", "tool_calls", "tool_code"})
 #: `[` and what may come before a call in it.
 _LIST_OF_OBJECTS = re.compile(r"\[\s*(?:\{|$)")

@@ -9,10 +9,11 @@ the same comes of it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from enum import Enum, auto
 
-from roost.toolcalls.detector import THOUGHT_ENDS, Detector
+from roost.toolcalls.detector import THOUGHT_BEGINS, THOUGHT_ENDS, Detector
 from roost.toolcalls.lines import Lines
 from roost.toolcalls.shape import shape
 from roost.toolcalls.tagged import Grammar
@@ -24,6 +25,10 @@ MOST_HELD = 64 * 1024
 _MOST_SPACE = 256
 #: The lengths at which held text is looked at.
 _FIRST_LOOK, _NEXT_LOOK = 16, 4
+
+
+_THOUGHTS = (*THOUGHT_BEGINS, *THOUGHT_ENDS)
+_THOUGHT = re.compile("|".join(map(re.escape, _THOUGHTS)))
 
 
 class _State(Enum):
@@ -49,6 +54,8 @@ class Sieve:
         self._look = _FIRST_LOOK
         self._reason: Reason | None = None
         self._refusal: Refusal | None = None
+        #: A thought was begun in a quotation: the next end of one is part of that.
+        self._quoted_thought = False
         #: So many characters are plain text for sure.
         self.released = 0
 
@@ -87,6 +94,9 @@ class Sieve:
                 refusal = None if cut else self._refusal_of(self._buffer[self._at :], why, final=True)
                 self._refuse(why.reason)
                 self._refusal = refusal
+                if why.reason is Reason.TRUNCATED:
+                    # Whatever markers stand in it are in a value that is still open.
+                    self.abandon()
                 continue
             return Finding(self.released, found.calls, self._tier, found.steps, None, found.content, found.reasoning)
 
@@ -128,7 +138,9 @@ class Sieve:
     def _pass(self) -> bool:
         found = self._detector.pattern.search(self._buffer)
         if found is not None:
-            if found.group() in THOUGHT_ENDS or self._lines.after(self._buffer[: found.start()]).admits:
+            if found.group() in _THOUGHTS:
+                return self._thought(found)
+            if self._lines.after(self._buffer[: found.start()]).admits:
                 return self._meet(found.group(), found.start())
             self._release(found.end())
             self._lines = replace(self._lines, shadowed=True)
@@ -153,9 +165,13 @@ class Sieve:
         return max(len(self._buffer[:end].rstrip()), end - _MOST_SPACE)
 
     def _meet(self, opener: str, at: int) -> bool:
-        """An opener where one is meant, or the end of a thought."""
+        """An opener where one is meant, or a thought at the start."""
         if opener in THOUGHT_ENDS:
             self._restart(at + len(opener))
+            return True
+        if opener in THOUGHT_BEGINS:
+            self._release(at + len(opener))
+            self._state = _State.PASS
             return True
         return self._open(at, self._detector.anywhere[opener], len(opener))
 
@@ -201,18 +217,25 @@ class Sieve:
         return True
 
     def _shut(self) -> bool:
-        places = [(at, text) for text in THOUGHT_ENDS if (at := self._buffer.find(text)) >= 0]
-        if places:
-            at, text = min(places)
-            self._restart(at + len(text))
-            return True
+        if found := _THOUGHT.search(self._buffer):
+            return self._thought(found)
         self._release(self._plain_until())
         return False
+
+    def _thought(self, found: re.Match[str]) -> bool:
+        """Where one begins or ends, behind the start of the message."""
+        begins = found.group() in THOUGHT_BEGINS
+        if not begins and not self._quoted_thought:
+            self._restart(found.end())
+            return True
+        self._quoted_thought = begins and not self._lines.after(self._buffer[: found.start()]).admits
+        self._release(found.end())
+        return True
 
     def _restart(self, end: int) -> None:
         """A thought is over: what follows is the message."""
         self._release(end)
-        self._state, self._lines = _State.START, Lines()
+        self._state, self._lines, self._quoted_thought = _State.START, Lines(), False
         self._reason = self._refusal = None
 
     def _release(self, count: int) -> None:

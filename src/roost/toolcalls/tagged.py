@@ -89,7 +89,8 @@ def deepseek(cursor: Cursor) -> Iterator[RawCall]:
         if cursor.next not in ("{", "["):
             raise cursor.wrong("{", "```json\n")
         read = cursor.value("```", *_DEEPSEEK_END)
-        cursor.space().take("```")
+        if not cursor.space().take("```") and cursor.next == "`":
+            raise cursor.wrong("```")
         cursor.space().take(*_DEEPSEEK_END)
         yield RawCall(tool.name, read.value, read.raw, steps=read.steps)
         cursor.space()
