@@ -55,3 +55,33 @@ def test_a_broken_file_leaves_the_old_settings_in_force_and_is_told(stand_in: Ma
     assert roost.cli("config", "check", check=False).returncode == 78
     roost.settings(settings)
     until_sync(lambda: not roost.status()["settings_problem"], timeout_s=20)
+
+
+def test_settings_load_nothing_that_a_person_put_away(stand_in: MakeRoost) -> None:
+    """Nor do they put away what a person loaded: the default is loaded once, not whenever a file changes."""
+    roost = stand_in('[rotation]\npolicy = "never"\n').start()
+    settings = (roost.home / "roost.toml").read_text()
+    roost.cli("load", "b")
+    pid = roost.worker("b")["pid"]
+    roost.settings(settings + "[gateway]\nheartbeat_s = 11.0\n")
+    until_sync(lambda: times_taken(roost) == 1, timeout_s=20)
+    assert ask(roost, model="b").status_code == 200
+    roost.cli("unload", "b")
+    roost.settings(settings)
+    until_sync(lambda: times_taken(roost) == 2, timeout_s=20)
+    roost.cli("load", "b")
+    started = [line["model"] for line in roost.journal() if line["event"] == "worker" and line["fact"] == "start"]
+    assert started == ["a", "b", "b"] and roost.worker("b")["pid"] != pid
+
+
+def test_a_default_that_failed_is_tried_again_with_other_settings(stand_in: MakeRoost) -> None:
+    roost = stand_in(a="--load-fails broken")
+    settings = (roost.home / "roost.toml").read_text()
+    roost.launch()
+    until_sync(lambda: roost.status()["problems"], timeout_s=20)
+    roost.settings(settings.replace("--load-fails broken", ""))
+    until_sync(lambda: roost.worker("a")["state"] == "ready", timeout_s=20)
+
+
+def times_taken(roost: Roost) -> int:
+    return sum(line["event"] == "settings taken" for line in roost.journal())

@@ -10,6 +10,7 @@ from pydantic import Field
 from roost.config.coexistence import CoexistenceSettings as CoexistenceSettings
 from roost.config.coexistence import ParkSettings as ParkSettings
 from roost.config.knobs import Knobs as Knobs
+from roost.config.section import MOST_GB
 from roost.config.section import Section as Section
 
 
@@ -162,18 +163,21 @@ class MemorySettings(Section):
     max_gb: float | None = Field(
         None,
         gt=0,
+        le=MOST_GB,
         description="Most that all models together may take of the host's memory; unset: all but the reserve. "
         "GPUs with memory of their own are used up to what is free on them.",
     )
     desktop_reserve_gb: float | None = Field(
         None,
         ge=0,
+        le=MOST_GB,
         description="Left to everything else on this machine; unset: a quarter of its memory, at least 2, at most 16. "
         "Without effect once max_gb is set.",
     )
     night_max_gb: float | None = Field(
         None,
         gt=0,
+        le=MOST_GB,
         description="Most that models may take while nobody works here, as batches do; unset: all but a small floor.",
     )
     allow_clamp: bool = Field(
@@ -249,6 +253,7 @@ class ModelSettings(Section):
     memory_gb: float | None = Field(
         None,
         gt=0,
+        le=MOST_GB,
         description="Memory that it takes, in GB of 2**30 bytes, where roost cannot tell: an architecture that it does "
         "not know, a command or external model.",
     )

@@ -218,7 +218,7 @@ class Daemon:
 
     def _engine_for(self, model_id: str) -> str:
         """For people: the engine that will serve a model, and why that one. Raises RoostError."""
-        order = start_order(self._world(), model_id, warm=True)
+        order = start_order(self._world(), model_id)
         state = order.engine.availability()
         version = f" {state.version}" if isinstance(state, Available) and state.version != "-" else ""
         automatic = self._settings.settings().knobs(model_id).name == "auto"

@@ -27,14 +27,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Situation:
-    """What decides whether the default can be loaded."""
+    """Which weights the default is."""
 
     #: As the registry names it.
     target: str | None
     #: The physical id, when this machine has it.
     default: str | None
     fingerprint: str
-    settings: Settings
 
 
 class Residents:
@@ -80,12 +79,15 @@ class Residents:
         """Until cancelled: brings the default up, then follows it."""
         await self._choose_default()
         tried: Situation | None = None
+        used = self._settings()
         while True:
             self._changed.clear()
-            situation = self._situation()
-            if situation != tried:
+            situation, before, used = self._situation(), used, self._settings()
+            if situation != tried or (self.problem is not None and used != before):
                 tried = situation
                 await self._bring_up(situation)
+            elif used.residency != before.residency:
+                await self._preload()
             if self._come_back:
                 self._come_back = False
                 await self._load(one for one in self.wanted() if one in self._pool.gave_way())
@@ -98,11 +100,12 @@ class Residents:
             self._tell_ready(model_id)
 
     def _situation(self) -> Situation:
-        """What must change before another try makes sense: a failing model is not started over and over."""
+        """What must change before another load makes sense: one that failed is also tried with other settings, and
+        none pushes out, for a setting, what was loaded or unloaded since."""
         default = self._physical("default")
         spec = self._catalog.get(default) if default else None
         fingerprint = spec.fingerprint if isinstance(spec, ModelSpec) else str(spec)
-        return Situation(self._names.state().registry.roles.get("default"), default, fingerprint, self._settings())
+        return Situation(self._names.state().registry.roles.get("default"), default, fingerprint)
 
     async def _choose_default(self) -> None:
         """`--model`, else the registry's default, else the embedded model."""

@@ -25,8 +25,6 @@ MOST_HELD = 64 * 1024
 _MOST_SPACE = 256
 #: The lengths at which held text is looked at.
 _FIRST_LOOK, _NEXT_LOOK = 16, 4
-
-
 _THOUGHTS = (*THOUGHT_BEGINS, *THOUGHT_ENDS)
 _THOUGHT = re.compile("|".join(map(re.escape, _THOUGHTS)))
 
@@ -125,7 +123,7 @@ class Sieve:
             return False
         detector = self._detector
         if found := detector.pattern.match(self._buffer, at):
-            return self._meet(found.group(), at)
+            return self._meet(found)
         if found := detector.start_pattern.match(self._buffer, at):
             return self._open(at, detector.at_start[found.group()], len(found.group()))
         if rest in detector.beginnings or rest in detector.start_beginnings:
@@ -138,10 +136,8 @@ class Sieve:
     def _pass(self) -> bool:
         found = self._detector.pattern.search(self._buffer)
         if found is not None:
-            if found.group() in _THOUGHTS:
-                return self._thought(found)
-            if self._lines.after(self._buffer[: found.start()]).admits:
-                return self._meet(found.group(), found.start())
+            if found.group() in _THOUGHTS or self._lines.after(self._buffer[: found.start()]).admits:
+                return self._meet(found)
             self._release(found.end())
             self._lines = replace(self._lines, shadowed=True)
             return True
@@ -164,16 +160,11 @@ class Sieve:
         """So much of the buffer stays if a call begins at `end`."""
         return max(len(self._buffer[:end].rstrip()), end - _MOST_SPACE)
 
-    def _meet(self, opener: str, at: int) -> bool:
-        """An opener where one is meant, or a thought at the start."""
-        if opener in THOUGHT_ENDS:
-            self._restart(at + len(opener))
-            return True
-        if opener in THOUGHT_BEGINS:
-            self._release(at + len(opener))
-            self._state = _State.PASS
-            return True
-        return self._open(at, self._detector.anywhere[opener], len(opener))
+    def _meet(self, found: re.Match[str]) -> bool:
+        """An opener where one is meant, or a thought's beginning or end."""
+        if found.group() in _THOUGHTS:
+            return self._thought(found)
+        return self._open(found.start(), self._detector.anywhere[found.group()], len(found.group()))
 
     def _open(self, at: int, grammar: Grammar, opener_length: int = 0) -> bool:
         plain = self._without_space(at)
@@ -223,13 +214,15 @@ class Sieve:
         return False
 
     def _thought(self, found: re.Match[str]) -> bool:
-        """Where one begins or ends, behind the start of the message."""
+        """Where one begins or ends: an end makes the message begin anew, unless it ends what was quoted."""
         begins = found.group() in THOUGHT_BEGINS
         if not begins and not self._quoted_thought:
             self._restart(found.end())
             return True
         self._quoted_thought = begins and not self._lines.after(self._buffer[: found.start()]).admits
         self._release(found.end())
+        if self._state is _State.START:
+            self._state = _State.PASS
         return True
 
     def _restart(self, end: int) -> None:

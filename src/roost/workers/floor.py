@@ -121,7 +121,7 @@ class Floor(Admitting):
         """What is wrong besides memory is told by the start itself."""
         refused = False
         try:
-            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
+            order = await asyncio.to_thread(start_order, self._world, station.model_id)
             effective = await asyncio.to_thread(effective_command, order)
             movable = frozenset(one.model_id for one in self._movable_for(station))
             await self._gate.appraise(order, effective, leaving | movable | self._spares.names())
@@ -224,10 +224,10 @@ class Floor(Admitting):
         try:
             warm = station.warms
             station.effective = ""  # until it is known: a start that fails before has none
-            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=warm)
+            order = await asyncio.to_thread(start_order, self._world, station.model_id)
             station.effective = await asyncio.to_thread(effective_command, order)
             station.admission = await self._admitted(station, order)
-            run = await self._run(station, number, station.admission.order)
+            run = await self._run(station, number, station.admission.order, warm=warm)
         except InsufficientMemory as error:
             self._refused(station, error)
             self._gone(station, Event.EXITED)
@@ -245,7 +245,7 @@ class Floor(Admitting):
             await asyncio.to_thread(station.run.measure)  # people look at it now, not at the next sample
         return reason
 
-    async def _run(self, station: Station, number: int, order: StartOrder) -> WorkerRun:
+    async def _run(self, station: Station, number: int, order: StartOrder, *, warm: bool) -> WorkerRun:
         """Until nothing is left of it and its memory is back, whatever becomes of it."""
         start = station.start_id
         try:
@@ -257,6 +257,7 @@ class Floor(Admitting):
                 lambda: [place.running_view() for place in station.running if not place.entry.open_ended],
                 lambda: self._spares.take(order),
                 partial(self._seen_parked, station, start),
+                warm=warm,
             )
             if station.coming:  # else it was unloaded before it began
                 self._gate.started(start, lambda: run.pid, run.holding.hold_to)

@@ -65,7 +65,7 @@ def find_spec(world: World, model_id: str) -> ModelSpec:
             return spec
 
 
-def start_order(world: World, model_id: str, *, warm: bool) -> StartOrder:
+def start_order(world: World, model_id: str) -> StartOrder:
     """The engine and knobs for one start, as the settings say now. Raises RoostError."""
     spec = find_spec(world, model_id)
     settings = world.settings()
@@ -73,7 +73,7 @@ def start_order(world: World, model_id: str, *, warm: bool) -> StartOrder:
     engine = world.choose_engine(spec, settings.knobs(spec.id), model)
     knobs = settings.knobs(spec.id, engine.name)
     parks = engine.name in settings.park.engines
-    return StartOrder(spec, engine, knobs, model, warm, spare_digest(engine, knobs), parks)
+    return StartOrder(spec, engine, knobs, model, spare_digest(engine, knobs), parks)
 
 
 #: A place that no start has: what differs between two plans for it differs by the settings alone.

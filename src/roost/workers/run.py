@@ -66,6 +66,7 @@ class WorkerRun:
         running: Callable[[], Iterable[RunningView]],
         take_spare: Callable[[], Spare | None] = lambda: None,
         seen_parked: SeenParked = nobody_looks,
+        warm: bool = False,
     ) -> None:
         self.order = order
         self.ready: ReadyWorker | None = None
@@ -81,11 +82,8 @@ class WorkerRun:
         self.holding = Holding()
         self.gone = asyncio.Event()
         self.log = WorkerLog(paths.log, paths.log_cap_bytes)
-        self._host = host
-        self._paths = paths
-        self._post = post
-        self._running = running
-        self._take_spare = take_spare
+        self._host, self._paths, self._post = host, paths, post
+        self._running, self._take_spare = running, take_spare
         self._spare: Spare | None = None
         self._place: WorkerPlace | None = None
         self._process: WorkerProcess | None = None
@@ -95,7 +93,7 @@ class WorkerRun:
         self._stop = asyncio.Event()
         self.nap = Nap(order, post, self._stop, seen_parked)
         self._stop_now = asyncio.Event()
-        self._warms = order.warm  # a request that waits makes its own token
+        self._warms = warm
         self._asked_to_stop = False
         #: Why it is being killed without anybody's wish: silent and doing nothing, or memory; "": it is not.
         self.ended_for = ""
@@ -270,6 +268,8 @@ class WorkerRun:
             if cache:
                 await cache.restore()
         except RoostError as error:
+            if self._asked_to_stop:
+                return False  # that is why
             self.failure = as_unavailable(self.order.spec.id, error)
             self._post(Event.LOAD_STALLED if isinstance(error, ModelLoadingTimeout) else refused)
             return False

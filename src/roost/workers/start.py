@@ -26,8 +26,6 @@ class StartOrder:
     engine: Engine
     knobs: Knobs
     model: ModelSettings
-    #: Make one real token before READY (loads that nobody waits for with a request of their own).
-    warm: bool
     #: Digest of the spare that could become this worker; None: none is kept.
     spare: str | None = None
     #: Its process stays when it goes, where the engine can do that.

@@ -242,7 +242,7 @@ class Supervisor(Yielding):
     async def _changed(self, station: Station) -> bool:
         number, state = station.number, station.state
         try:
-            order = await asyncio.to_thread(start_order, self._world, station.model_id, warm=True)
+            order = await asyncio.to_thread(start_order, self._world, station.model_id)
             effective = await asyncio.to_thread(effective_command, order)
         except RoostError as error:
             log.warning("changed settings cannot be used", model=station.model_id, reason=error.message)

@@ -21,6 +21,7 @@ from roost.errors import (
     ModelNotFound,
     ModelNotResident,
     ShuttingDown,
+    Unavailable,
     WorkerFailed,
 )
 from roost.testing.wait import until
@@ -436,6 +437,16 @@ async def test_a_restart_that_is_under_way_at_the_end_starts_nothing_more(make_b
         assert bench.state("a") == "stopped"
 
 
-async def refused(work: Awaitable[None]) -> None:
-    with pytest.raises(ShuttingDown):
+async def test_an_unload_while_the_first_token_is_made_is_no_failure(make_bench: MakeBench) -> None:
+    async with make_bench(flags={"a": ("--prefill-delay-s", "30")}) as bench, asyncio.TaskGroup() as group:
+        loading = group.create_task(refused(bench.pool.load("a"), Unavailable))
+        await until(lambda: bench.state("a") == "proving")
+        await bench.pool.unload("a")
+        await loading
+        (view,) = (view for view in bench.pool.views() if view.model_id == "a")
+        assert (view.state, view.problem) == ("stopped", None)
+
+
+async def refused(work: Awaitable[None], error: type[Exception] = ShuttingDown) -> None:
+    with pytest.raises(error):
         await work

@@ -12,7 +12,7 @@ from roost.testing.stand_in import StandInEngine, declared_spec
 from roost.workers.holding import Holdings
 from roost.workers.start import StartOrder
 
-ORDER = StartOrder(declared_spec("a"), StandInEngine(), Knobs(), ModelSettings(), warm=False)
+ORDER = StartOrder(declared_spec("a"), StandInEngine(), Knobs(), ModelSettings())
 LINES = Lines(15, 2**30, 2**30, 0)
 
 
