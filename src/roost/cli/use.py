@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 ROLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 #: So close to a known role, a new one is more likely a slip.
 SLIP = 0.8
+#: A running roost reads a changed file within a second.
+TAKEN_WITHIN_S = 3.0
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def use(
             check_tools(role, found, verdict_here(place, loaded.settings, catalog, found))
     if not dry_run:
         _write(place, catalog, role, found)
-    next_ = _what_happens(place, role, found.id, loaded.settings)
+    next_ = _what_happens(place, role, found.id, loaded.settings, wait_s=0.0 if dry_run else TAKEN_WITHIN_S)
     change = Change(role, found.id, roles.get(role), str(place.paths.registry), not dry_run, next_)
     _show(change, found, as_json)
 
@@ -165,25 +170,36 @@ def _write(place: Here, catalog: Catalog, role: str, found: ModelSpec | Unavaila
     set_role(place.paths.registry, role, found.id)
 
 
-def _what_happens(place: Here, role: str, model: str, settings: Settings) -> str:
-    """The next thing that a running daemon will do about it, in one sentence."""
+def _what_happens(place: Here, role: str, model: str, settings: Settings, *, wait_s: float) -> str:
+    """The next thing that a running daemon will do about it, in one sentence. It is given so long to read the file:
+    a request right behind this command means what this command said."""
     if not daemon_answers(place.paths):
         return 'no roost is running here; "roost up" will use it'
 
     from roost.client import RoostClientError
 
     async def call(client: DaemonClient) -> StatusReport:
-        return await client.status()
+        deadline = time.monotonic() + wait_s
+        while True:
+            status = await client.status()
+            if _taken(status, role, model) or time.monotonic() >= deadline:
+                return status
+            await asyncio.sleep(_LOOK_S)
 
     try:
         status = ask_daemon(call, place)
     except RoostClientError as error:
         return f"a roost is running and did not say what it does next: {error.message}"
-    return f"roost is running and notices within a second; {next_step(status, role, model, settings)}"
+    taken = " and uses it" if _taken(status, role, model) else " and has not taken it yet" if wait_s else ""
+    return f"roost is running{taken}; {next_step(status, role, model, settings)}"
+
+
+def _taken(status: StatusReport, role: str, model: str) -> bool:
+    return any(report.role == role and report.resolves_to == model for report in status.roles)
 
 
 def next_step(status: StatusReport, role: str, model: str, settings: Settings) -> str:
-    """What a request for the role meets. Not read from the status' own roles: these may be older than the file."""
+    """What a request for the role meets. Not read from the status' own roles: these may not have the change yet."""
     live = [worker for worker in status.workers if worker.state not in NOT_LOADED]
     if any(worker.model == model for worker in live):
         return "it is loaded already"

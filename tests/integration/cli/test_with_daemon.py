@@ -259,9 +259,24 @@ async def test_down_returns_once_the_daemon_is_gone(home: Path, daemon: ControlD
 
 async def test_use_says_what_the_running_daemon_does_next(home: Path, daemon: ControlDaemon) -> None:
     (home / "roost.toml").write_text('[models."m"]\ncommand = { cmd = "serve --port ${PORT}" }\n')
+    looks = 0
+
+    async def slow_to_notice(_: web.Request) -> web.Response:
+        nonlocal looks
+        looks += 1
+        report = status(roles=(role("oss", resolves_to="m"),)) if looks > 4 else daemon.report
+        return web.Response(text=report.model_dump_json(), content_type="application/json")
+
+    daemon.routes["GET", "/roost/v1/status"] = slow_to_notice
     done = await roost(home, "use", "oss", "m")
     assert done.code == 0, done.err
-    assert 'roost is running and notices within a second; rotation is "idle"' in done.err
+    assert 'roost is running and uses it; rotation is "idle"' in done.err
+
+
+async def test_use_says_so_when_the_running_daemon_does_not_take_it(home: Path, daemon: ControlDaemon) -> None:
+    (home / "roost.toml").write_text('[models."m"]\ncommand = { cmd = "serve --port ${PORT}" }\n')
+    done = await roost(home, "use", "oss", "m")
+    assert done.code == 0 and 'roost is running and has not taken it yet; rotation is "idle"' in done.err
 
 
 async def test_doctor_counts_its_own_daemon_as_no_stranger_on_the_port(home: Path, daemon: ControlDaemon) -> None:
