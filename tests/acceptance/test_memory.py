@@ -32,6 +32,10 @@ def test_a_load_that_does_not_fit_is_503_with_the_numbers_and_starts_nothing(roo
     assert "needs " in error["message"] and "what binds is memory.max_gb" in error["message"]
     assert "a context of " in error["message"] and "would fit (engine.context)" in error["message"]
     assert "margin on a dry run" in error["message"]
+    health = httpx.get(f"{roost.url}/health")
+    assert health.status_code == 503 and "what binds is memory.max_gb" in health.text
+    texts = [problem["text"] for problem in roost.status()["problems"]]
+    assert len(texts) == len(set(texts)), "each is told once"
     assert not workers_of(roost)
     assert roost.stop() == 0
     wait_for_no_worker(roost)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roost.cli.arguments import not_empty
 from roost.cli.doors import ask_daemon
 from roost.cli.models import JsonOption
 from roost.cli.output import say, say_json
@@ -27,7 +28,9 @@ ROTATION = {
 
 
 def explain(
-    name: Annotated[str, typer.Argument(metavar="ROLE", help="Role, model id or alias, as a request names it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="ROLE", help="Role, model id or alias, as a request names it.", callback=not_empty)
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Say what a name resolves to, why, and what a request for it would meet now.

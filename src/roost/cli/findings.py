@@ -47,6 +47,7 @@ def findings(place: Here) -> list[Problem]:
         *_keys(place),
         *_settings(view),
         *_targets(view),
+        *_hidden_roles(view),
         *_reachability(view),
         *_knobs(view),
     ]
@@ -103,6 +104,12 @@ def _targets(view: View) -> Iterator[Problem]:
         model_id, _, node = target.partition("@")
         if not node and (problem := judge_target(role, model_id, known)):
             yield problem
+
+
+def _hidden_roles(view: View) -> Iterator[Problem]:
+    from roost.registry.reachability import hidden_role_problems
+
+    yield from hidden_role_problems(view.registry, {model.id for model in view.catalog.all()})
 
 
 def judge_target(role: str, model_id: str, known: dict[str, ModelSpec | UnavailableModel]) -> Problem | None:

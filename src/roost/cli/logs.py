@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from roost.cli.arguments import not_empty
 from roost.cli.doors import ask_daemon, here
 from roost.errors import NotFound
 
@@ -24,7 +25,10 @@ TAIL_BYTES = 64 * 1024
 
 def logs(
     worker: Annotated[
-        str | None, typer.Argument(metavar="[WORKER]", help="Worker or model id; left out: the daemon's own log.")
+        str | None,
+        typer.Argument(
+            metavar="[WORKER]", help="Worker or model id; left out: the daemon's own log.", callback=not_empty
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows; Ctrl-C ends it.")] = False,
     whole: Annotated[bool, typer.Option("--all", help="All of the daemon's log, not only its end.")] = False,

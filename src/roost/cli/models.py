@@ -13,18 +13,22 @@ import typer
 from roost.catalog.spec import SourceKind
 from roost.cli import models_text
 from roost.cli.announce import Bar
+from roost.cli.arguments import not_empty
 from roost.cli.doors import Here, here, load_settings, open_catalog, read_registry
 from roost.cli.format import size
 from roost.cli.output import note, say, say_all, say_json
 from roost.cli.status import JSON_HELP
 from roost.cli.use import find_model, reachable
+from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES
 
 if TYPE_CHECKING:
     from roost.catalog.catalog import Catalog
     from roost.catalog.spec import ModelSpec, UnavailableModel
     from roost.catalog.upkeep import Removal
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help='Exact id, as "roost models list" shows it.')]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help='Exact id, as "roost models list" shows it.', callback=not_empty)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
@@ -50,6 +54,8 @@ def models_add(
     """
     if not what.strip():
         raise typer.BadParameter("nothing to add: name a hub id, a folder or a file.gguf")
+    if model_id in (*CHAT_ROLES, *AUXILIARY_ROLES):
+        raise typer.BadParameter(f'"{model_id}" is a role, which a request would get: choose another --id')
     bar = Bar(sys.stderr)
     try:
         spec = _catalog(here()).add(what, model_id=model_id, revision=revision, progress=bar.show_step)

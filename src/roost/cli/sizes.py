@@ -89,6 +89,11 @@ def _dry_run(engine: object, spec: ModelSpec, knobs: Knobs, model: ModelSettings
 
     assert isinstance(engine, TellsMemory)
     told = dry_run.ask(lambda home: engine.dry_run(spec, knobs, model, home))
+    if isinstance(told, dry_run.DryRunFailed) and told.crashed:
+        raise BadConfiguration(
+            f"cannot plan {spec.id}: its engine cannot start with these sizes, asked for them {told.reason}; "
+            "ask for a smaller concurrency or context"
+        )
     return (None, told.reason) if isinstance(told, dry_run.DryRunFailed) else (told, None)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from roost.cli.arguments import not_empty
 from roost.cli.doors import ask_daemon
 from roost.cli.failure import NotThere
 from roost.cli.output import say
@@ -45,7 +46,9 @@ async def _shut_down(client: DaemonClient) -> ProcessIdentity | None:
 
 
 def restart(
-    model: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this model's worker.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Only this model's worker.", callback=not_empty)
+    ] = None,
 ) -> None:
     """Drain, stop and start workers again: all resident ones, or one model's.
 
@@ -70,7 +73,9 @@ def restarted(model: str | None, running: Sequence[str]) -> str:
     return f"restarted {', '.join(running)}" if running else "nothing was running: nothing was restarted"
 
 
-def load(model: Annotated[str, typer.Argument(metavar="ID", help="Model to make resident.")]) -> None:
+def load(
+    model: Annotated[str, typer.Argument(metavar="ID", help="Model to make resident.", callback=not_empty)],
+) -> None:
     """Make a model resident now, whatever the rotation policy says; returns when it can answer.
 
     \b
@@ -101,7 +106,7 @@ def _worker_of(status: StatusReport, model: str) -> WorkerReport | None:
     return next((worker for worker in status.workers if worker.model == model), None)
 
 
-def unload(model: Annotated[str, typer.Argument(metavar="ID", help="Model to stop.")]) -> None:
+def unload(model: Annotated[str, typer.Argument(metavar="ID", help="Model to stop.", callback=not_empty)]) -> None:
     """Drain a model's requests and stop its worker.
 
     \b

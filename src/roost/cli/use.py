@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
+from roost.cli.arguments import not_empty
 from roost.cli.doors import (
     Here,
     ask_daemon,
@@ -57,8 +58,13 @@ class Change:
 
 
 def use(
-    role: Annotated[str, typer.Argument(metavar="ROLE", help="default, coding, embedding, … or a name of yours.")],
-    model: Annotated[str, typer.Argument(metavar="MODEL", help='Exact id, as "roost models list" shows it.')],
+    role: Annotated[
+        str,
+        typer.Argument(metavar="ROLE", help="default, coding, embedding, … or a name of yours.", callback=not_empty),
+    ],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help='Exact id, as "roost models list" shows it.', callback=not_empty)
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show; write nothing.")] = False,
     force: Annotated[
@@ -81,6 +87,7 @@ def use(
     if not force:
         check_role(role, [*roles, *loaded.settings.roles])
     catalog = open_catalog(place, loaded.settings)
+    check_free(role, catalog)
     found = find_model(model, catalog.all())
     if isinstance(found, ModelSpec) and not force:
         check_fit(role, found, loaded.settings.required(role))
@@ -100,6 +107,12 @@ def check_role(role: str, known: Iterable[str]) -> None:
     every = {*CHAT_ROLES, *AUXILIARY_ROLES, *known}
     if role not in every and (close := nearest(role, every, SLIP)):
         raise Refused(f'there is no role "{role}" yet; did you mean "{close[0]}"? --force makes a new one')
+
+
+def check_free(role: str, catalog: Catalog) -> None:
+    """Raises Refused for a name that a model has: a request by it would get that model, whatever the registry says."""
+    if role not in (*CHAT_ROLES, *AUXILIARY_ROLES) and catalog.get(role) is not None:
+        raise Refused(f'"{role}" cannot be a role: it is the id of a model here, which a request gets; choose another')
 
 
 def find_model(model: str, known: Iterable[ModelSpec | UnavailableModel]) -> ModelSpec | UnavailableModel:

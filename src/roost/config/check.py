@@ -139,12 +139,29 @@ def _check_roles(settings: Settings, facts: Facts) -> Iterator[Problem]:
         yield from check_filters(f"{place}.filters", wanted.filters)
 
 
+def _check_giving_way(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    for name in settings.park.engines:
+        if name not in facts.engines:
+            yield error(
+                f'park.engines: no engine is called "{name}"; there are {", ".join(facts.engines)}',
+                did_you_mean(name, facts.engines),
+            )
+    coexistence = settings.coexistence
+    if coexistence.calm_percent >= coexistence.busy_percent:
+        yield error(
+            f"coexistence.calm_percent {coexistence.calm_percent:g} is not below coexistence.busy_percent "
+            f"{coexistence.busy_percent:g}: the mode would change with every look",
+            "set calm_percent well below busy_percent",
+        )
+
+
 #: Every check there is; adding one is a row and a test.
 CHECKS: tuple[Callable[[Settings, Facts], Iterator[Problem]], ...] = (
     _check_bind,
     _check_tls_pair,
     _check_names_of_callers,
     _check_residency,
+    _check_giving_way,
     check_knobs,
     check_models,
     check_redirects,

@@ -14,6 +14,8 @@ from roost.config.settings import CommandWorker, ExternalWorker, FilterSettings,
 
 _CAPABILITIES: tuple[str, ...] = get_args(Capability)
 _REFERENCE = re.compile(r"(env|file|keychain|cmd):.+", re.DOTALL)
+#: Fields without which a request asks nothing.
+_CONTENT = frozenset({"messages", "prompt", "input", "query", "documents"})
 _URL = re.compile(r"https?://[^\s/]+\S*")
 
 
@@ -46,6 +48,8 @@ def check_filters(place: str, filters: FilterSettings) -> Iterator[Problem]:
                 "weights or not at all",
                 "give it another name with aliases, or point a role at it with: roost use ROLE ID",
             )
+    for field in sorted(_CONTENT & {*filters.strip, *filters.set}):
+        yield warning(f"{place} takes {field} from every request, which is what it asks", f"remove {field} from it")
     for field, rule in filters.clamp.items():
         if rule.min is None and rule.max is None:
             yield warning(f"{place}.clamp.{field} has neither min nor max", "set one of them")
@@ -110,6 +114,10 @@ def _check_aliases(settings: Settings, facts: Facts) -> Iterator[Problem]:
     for model_id, model in settings.models.items():
         place = dotted(("models", model_id, "aliases"))
         for alias in model.aliases:
+            if not alias.strip() or not alias.isprintable():
+                yield error(f"{place}: {alias!r} cannot be a name: no request could carry it", "remove it")
+            elif "@" in alias:
+                yield warning(f'{place}: "{alias}" reads like a model on another node', "choose an alias without @")
             if alias in owners:
                 yield error(f'{place}: "{alias}" is an alias of {owners[alias]} already', "keep one of the two")
             elif alias in ids:

@@ -34,7 +34,10 @@ class Knobs(Section):
     presence_penalty: float | None = Field(None, ge=-2, le=2, description="Used when a request sets none.")
     prefix_cache: bool = Field(True, description="Reuse the KV of a common prefix between turns.")
     prefix_cache_mb: int = Field(
-        512, ge=0, description="Memory reserved for cached prefixes: small and fixed, engines' defaults grow unbounded."
+        512,
+        ge=0,
+        le=2**30,
+        description="Memory reserved for cached prefixes: small and fixed, engines' defaults grow unbounded.",
     )
     checkpoints: int | None = Field(
         None,
@@ -67,7 +70,7 @@ class Knobs(Section):
         None, gt=0, le=1, description="Share of GPU memory that the engine may take (vllm-mlx)."
     )
     gpu_layers: int | None = Field(None, ge=0, description="Layers on the GPU (llama.cpp); unset: all that fit.")
-    threads: int | None = Field(None, ge=1, description="CPU threads (llama.cpp); unset: the physical cores.")
+    threads: int | None = Field(None, ge=1, le=4096, description="CPU threads (llama.cpp); unset: the physical cores.")
     prefill_batch: int | None = Field(
         None, ge=32, description="Prompt tokens computed in one step; smaller steps make a cancel finer."
     )

@@ -170,7 +170,7 @@ def _wrong(error: ErrorDetails, path: KeyPath) -> str:
         return f'unknown key "{path[-1]}"{table}{suggestion(path)}'
     if error["type"] == "missing":
         return f'[{dotted(path[:-1])}] needs the key "{path[-1]}"'
-    reason = error["msg"].replace("Input should be", "must be")
+    reason = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
     why = description_at(path)
     return f"{dotted(path)} = {_shown(path, error['input'])}: {reason}" + (f" ({why.rstrip('.')})" if why else "")
 

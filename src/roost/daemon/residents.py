@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -17,12 +19,16 @@ from roost.config.paths import Paths
 from roost.config.settings import Settings
 from roost.daemon.names import Names, node_name
 from roost.daemon_types import Announcer, UpOptions
-from roost.errors import ModelNotFound, RoostError, ShuttingDown
+from roost.errors import InsufficientMemory, ModelNotFound, RoostError, ShuttingDown
 from roost.registry.resolve import resolve
 from roost.registry.write import set_role
+from roost.workers.residency import Kind
 from roost.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
+
+#: How soon a default that found no memory is tried again.
+TRY_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Residents:
         self._changed = asyncio.Event()
         self._ready_told = False
         self._come_back = False
+        #: When memory may let the default in that kept it out; None: it did not, or never will.
+        self._try_at: float | None = None
         self._why = "the registry's default"
         self.problem: str | None = None
         self.mend: str | None = None
@@ -83,7 +91,9 @@ class Residents:
         while True:
             self._changed.clear()
             situation, before, used = self._situation(), used, self._settings()
-            if situation != tried or (self.problem is not None and used != before):
+            if situation == tried and self._is_due():
+                await self._bring_up(situation, again=True)
+            elif situation != tried or (self.problem is not None and used != before):
                 tried = situation
                 await self._bring_up(situation)
             elif used.residency != before.residency:
@@ -91,12 +101,20 @@ class Residents:
             if self._come_back:
                 self._come_back = False
                 await self._load(one for one in self.wanted() if one in self._pool.gave_way())
-            await self._changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TRY_AGAIN_S if self._try_at is not None else None):
+                    await self._changed.wait()
+
+    def _is_due(self) -> bool:
+        """Whether a default that found no memory is tried again: never to push out what somebody loaded instead."""
+        if self._try_at is None or time.monotonic() < self._try_at:
+            return False
+        return not any(view.pid and view.kind == Kind.CHAT.value for view in self._pool.views())
 
     def became_ready(self, model_id: str) -> None:
         """A worker is proven. A default that failed at the start may have been brought up by a request since."""
         if model_id == self._physical("default"):
-            self.problem = self.mend = None
+            self.problem = self.mend = self._try_at = None
             self._tell_ready(model_id)
 
     def _situation(self) -> Situation:
@@ -136,15 +154,16 @@ class Residents:
 
         self._catalog.ensure_embedded(tell)
 
-    async def _bring_up(self, situation: Situation) -> None:
-        """Loads the default and then the others."""
+    async def _bring_up(self, situation: Situation, *, again: bool = False) -> None:
+        """Loads the default and then the others. `again`: it was said before why that fails."""
         model_id, target = situation.default, situation.target
+        self._try_at = None
         if model_id is None:
             text = f"the default role names {target}, which is not here" if target else "no default role is set"
             self._tell_problem(text, f"roost models add {target}" if target else "roost use default ID")
             return
         try:
-            if not self._ready_told:
+            if not self._ready_told and not again:
                 self._announce.step(f"model {model_id}: {self._why}")
                 self._announce.step(f"engine {self._engine_for(model_id)}")
             await self._pool.load(model_id)
@@ -153,7 +172,10 @@ class Residents:
             return
         except RoostError as error:
             view = next((view for view in self._pool.views() if view.model_id == model_id), None)
-            self._tell_problem(error.message, view.mend if view and view.mend else f"roost logs {model_id}")
+            mend = view.mend if view and view.mend else f"roost logs {model_id}"
+            self._tell_problem(error.message, mend, aloud=not again)
+            if isinstance(error, InsufficientMemory) and error.should_retry:
+                self._try_at = time.monotonic() + TRY_AGAIN_S
             return
         self.became_ready(model_id)
         await self._preload()
@@ -179,8 +201,8 @@ class Residents:
         tls = self._settings().gateway.tls_certificate is not None
         self._announce.ready(*self._address(), model_id, engine, tls=tls)
 
-    def _tell_problem(self, text: str, mend: str | None) -> None:
-        if text != self.problem:
+    def _tell_problem(self, text: str, mend: str | None, *, aloud: bool = True) -> None:
+        if aloud and text != self.problem:
             self._announce.problem(text, mend)
         self.problem, self.mend = text, mend
 

@@ -22,7 +22,7 @@ from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
 from roost.config.settings import TOOLS, GatewaySettings, Settings
 from roost.host.types import Host
-from roost.registry.reachability import RoleReach, Rotation, reachability, rotation_problems
+from roost.registry.reachability import RoleReach, Rotation, hidden_role_problems, reachability, rotation_problems
 from roost.registry.types import RegistryState
 from roost.store.keys import KeyFile
 from roost.store.types import CLIENT_CLOSED, ActivityRow
@@ -72,6 +72,7 @@ def build_status(sources: Sources) -> StatusReport:
         *_tool_problems(roles),
         *_worker_problems((*views, *spares)),
         *rotation_problems(reaches),
+        *hidden_role_problems(registry.registry, {model.id for model in sources.catalog.all()}),
     )
     return StatusReport(
         version=sources.version,
@@ -80,7 +81,7 @@ def build_status(sources: Sources) -> StatusReport:
         pid=os.getpid(),
         started_at=sources.started_at,
         draining=sources.draining(),
-        problems=tuple(sorted(problems, key=lambda problem: problem.severity != "error")),
+        problems=_in_order(problems),
         host=_host(sources),
         rotation_policy=settings.rotation.policy.value,
         registry_path=sources.registry_path,
@@ -93,6 +94,14 @@ def build_status(sources: Sources) -> StatusReport:
         coexistence=sources.coexistence(),
         spares=tuple(SpareReport(**asdict(spare)) for spare in spares),
     )
+
+
+def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Errors first, and none twice: what keeps the default away is its worker's problem too."""
+    each: dict[str, Problem] = {}
+    for problem in problems:
+        each.setdefault(problem.text, problem)
+    return tuple(sorted(each.values(), key=lambda problem: problem.severity != "error"))
 
 
 def _endpoint(address: tuple[str, int], gateway: GatewaySettings) -> str:

@@ -68,7 +68,7 @@ def _problem(gateway: Gateway) -> str | None:
     if not isinstance(gateway.deps.catalog.get(model_id), ModelSpec):
         return f"{model_id} is unavailable"
     for view in gateway.deps.pool.views():
-        if view.model_id == model_id and view.state in _BROKEN_STATES:
+        if view.model_id == model_id and (view.state in _BROKEN_STATES or view.refused):
             return f"the worker of {model_id} is in state {view.state}: {view.problem or 'unknown'}"
     return None
 

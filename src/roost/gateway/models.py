@@ -11,7 +11,6 @@ from roost.catalog.spec import FileRole, ModelSpec, UnavailableModel
 from roost.errors import ModelNotFound
 from roost.gateway.call import Call
 from roost.gateway.state import Gateway
-from roost.registry.resolve import all_roles
 from roost.workers.types import WorkerView
 
 _NANOSECONDS = 1_000_000_000
@@ -55,11 +54,11 @@ def listed(gateway: Gateway) -> Iterator[tuple[str, str, ModelSpec | Unavailable
 
 def _redirected(gateway: Gateway) -> Iterator[tuple[str, str]]:
     """Names that are not their model's own, each once, by what wins."""
-    settings, registry = gateway.deps.settings(), gateway.deps.registry().registry
+    settings = gateway.deps.settings()
     selectors = [name for name, selector in settings.selectors.items() if not selector.unlisted]
     seen: set[str] = set()
     for kind, names in (
-        ("role", all_roles(registry)),
+        ("role", gateway.roles()),
         ("profile", gateway.profile.pins(settings)),
         ("selector", selectors),
     ):

@@ -56,7 +56,7 @@ async def load(call: Call) -> web.StreamResponse:
 
 async def unload(call: Call) -> web.StreamResponse:
     """Drain and stop a model's worker; answers once its process is gone."""
-    resolution = call.exchange.resolution = call.gateway.resolve(call.request.match_info["name"])
+    resolution = call.exchange.resolution = call.gateway.resolve_held(call.request.match_info["name"])
     await call.gateway.deps.pool.unload(resolution.model_id)
     return web.json_response(LoadAccepted(model=resolution.model_id, state="stopped").model_dump())
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
 from roost.config.settings import TOOLS, Settings
-from roost.errors import ModelUnavailable
+from roost.errors import ModelNotFound, ModelUnavailable
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.filters import BodyPolicy
 from roost.gateway.held import Held
@@ -46,6 +46,15 @@ class Gateway:
         ModelNotFound."""
         return self._resolve(name, self._redirects(first_only=first_only))
 
+    def resolve_held(self, name: str) -> Resolution:
+        """The same, and the id of a worker whose model is not known here any more. Raises ModelNotFound."""
+        try:
+            return self.resolve(name)
+        except ModelNotFound:
+            if any(view.model_id == name for view in self.deps.pool.views()):
+                return Resolution(name, name, None, None)
+            raise
+
     def _resolve(self, name: str, redirects: Sequence[Callable[[str], Redirect | None]] = ()) -> Resolution:
         return resolve(
             name,
@@ -69,9 +78,13 @@ class Gateway:
         settings = self.deps.settings()
         if name in settings.selectors or name in self.profile.pins(settings):
             return True
-        if name in all_roles(self.deps.registry().registry) or name in self.settled().aliases:
+        if name in self.roles() or name in self.settled().aliases:
             return True
         return self.deps.catalog.get(name) is not None
+
+    def roles(self) -> tuple[str, ...]:
+        """Every role that a request can mean."""
+        return all_roles(self.deps.registry().registry, _Known(self.deps.catalog))
 
     def spec(self, resolution: Resolution) -> ModelSpec:
         """The model of a resolution. Raises ModelUnavailable with the reason (volume not mounted, …)."""

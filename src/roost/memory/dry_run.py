@@ -23,6 +23,10 @@ OUTPUT_LIMIT_BYTES = 32 * 2**20
 _CHUNK_BYTES = 2**16
 #: How soon it is noticed that nobody wants the answer any more.
 _STOP_LOOK_S = 0.1
+#: How soon a process is gone that has closed its output.
+_EXIT_S = 2.0
+#: What a program's own mistakes end it with. SIGKILL is none of them: that comes from outside.
+_CRASHES = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class DryRunFailed:
 
     #: One sentence, with the last line of its output.
     reason: str
+    #: It fell over its own assertions on these sizes: a start with them would too.
+    crashed: bool = False
 
 
 def ask(
@@ -95,8 +101,16 @@ def _listen(
         if told := plan.parse(output.decode("utf-8", "replace")):
             return told
         if not chunk:
-            return DryRunFailed(f"it ended without an answer{_last_line(output)}")
+            return _ended(process, output)
     return DryRunFailed(f"it wrote more than {OUTPUT_LIMIT_BYTES >> 20} MiB without an answer")
+
+
+def _ended(process: subprocess.Popen[bytes], output: bytearray) -> DryRunFailed:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_EXIT_S)
+    crashed = process.returncode is not None and -process.returncode in _CRASHES
+    how = f"crashed ({signal.Signals(-process.returncode).name})" if crashed else "ended"
+    return DryRunFailed(f"it {how} without an answer{_last_line(output)}", crashed)
 
 
 def _last_line(output: bytearray) -> str:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from roost.api import Problem
 from roost.config.layout import Layout, Unlimited, anything, layout_of, together
 from roost.config.settings import ResidencySettings, RotationPolicy, RotationSettings
-from roost.registry.resolve import all_roles, split_node, target_of
+from roost.registry.resolve import all_roles, hidden_roles, split_node, target_of
 from roost.registry.types import AUXILIARY_ROLES, Registry
 
 
@@ -92,7 +92,7 @@ def expected_residents(registry: Registry, residency: ResidencySettings, known: 
     """The chat models that a fresh start loads: the default role's, then `preload`, as far as there is room."""
     wanted: dict[str, None] = {}
     for name in ("default", *residency.preload):
-        target = target_of(name, registry)[0] if name in all_roles(registry) else name
+        target = target_of(name, registry)[0] if name in all_roles(registry, known) else name
         model_id = split_node(target, known)[0] if target is not None else None
         if model_id is not None and model_id in known and name not in AUXILIARY_ROLES:
             wanted[model_id] = None
@@ -102,8 +102,8 @@ def expected_residents(registry: Registry, residency: ResidencySettings, known: 
 def reachability(
     registry: Registry, rotation: Rotation, known: Container[str], local_node: str
 ) -> tuple[RoleReach, ...]:
-    """Every role, those that always exist first."""
-    return tuple(_reach(role, registry, rotation, known, local_node) for role in all_roles(registry))
+    """Every role that a request can mean, those that always exist first."""
+    return tuple(_reach(role, registry, rotation, known, local_node) for role in all_roles(registry, known))
 
 
 def rotation_problems(reaches: Collection[RoleReach]) -> tuple[Problem, ...]:
@@ -116,6 +116,19 @@ def rotation_problems(reaches: Collection[RoleReach]) -> tuple[Problem, ...]:
         )
         for reach in reaches
         if reach.cause is Cause.ROTATION
+    )
+
+
+def hidden_role_problems(registry: Registry, known: Container[str]) -> tuple[Problem, ...]:
+    """One warning for each entry that means nothing, because a model has its name."""
+    return tuple(
+        Problem(
+            severity="warning",
+            text=f"role {role} is named like a model: a request for {role} gets that model, never {target}",
+            mend="give the role another name in the registry",
+        )
+        for role in hidden_roles(registry, known)
+        if (target := registry.roles[role]) != role
     )
 
 

@@ -23,6 +23,7 @@ _NAME_CHARACTERS = 120
 #: Names compared for the nearest one: an error must stay cheap whatever is on the disk.
 _COMPARED_NAMES = 500
 _CLOSE_ENOUGH = 0.5
+_FIXED_ROLES = (*CHAT_ROLES, *AUXILIARY_ROLES)
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -47,10 +48,14 @@ def aliases_of(models: Mapping[str, ModelSettings]) -> dict[str, str]:
     return owners
 
 
-def all_roles(registry: Registry) -> tuple[str, ...]:
-    """The roles that always exist, then the user's own."""
-    fixed = (*CHAT_ROLES, *AUXILIARY_ROLES)
-    return (*fixed, *(role for role in registry.roles if role not in fixed))
+def all_roles(registry: Registry, known: Container[str] = ()) -> tuple[str, ...]:
+    """The roles that always exist, then the user's own, without those that a model of the same id in `known` hides."""
+    return (*_FIXED_ROLES, *(role for role in registry.roles if role not in _FIXED_ROLES and role not in known))
+
+
+def hidden_roles(registry: Registry, known: Container[str]) -> tuple[str, ...]:
+    """The user's own roles by whose name a request gets the model of that id."""
+    return tuple(role for role in registry.roles if role not in _FIXED_ROLES and role in known)
 
 
 def resolve(
@@ -100,7 +105,7 @@ def split_node(target: str, known: Container[str]) -> tuple[str, str | None]:
 
 
 def _resolve_plain(name: str, requested: str, names: _Names) -> Resolution | None:
-    if name in CHAT_ROLES or name in AUXILIARY_ROLES:
+    if name in _FIXED_ROLES:
         return _resolve_role(name, requested, names)
     if name in names.known:
         return Resolution(requested, name, None, None)

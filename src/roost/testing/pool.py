@@ -53,6 +53,8 @@ class FakeWorker:
     #: What `why_lost` says.
     why_lost: str = ""
     log_path: str | None = None
+    #: Its last start was refused for memory.
+    refused: bool = False
     #: The unix socket that it serves on; None: the address of `base_url`.
     socket_path: str | None = None
     running: int = 0
@@ -242,4 +244,5 @@ def _view(worker: FakeWorker) -> WorkerView:
         kind="chat",
         problem=None,
         mend=None,
+        refused=worker.refused,
     )

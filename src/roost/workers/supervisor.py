@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 LOSS_SETTLES_S = 2.0
 #: At shutdown, what SIGTERM gets before the tree is killed: stopping takes at most drain_s and this.
 CLOSE_GRACE_S = 4.0
+#: No process of the model is there.
+_NOTHING_RUNS = frozenset({State.STOPPED, State.BACKOFF, State.FAILED})
 
 
 class Supervisor(Yielding):
@@ -225,7 +227,11 @@ class Supervisor(Yielding):
         changed settings goes on with the old ones. A model whose starts failed may be started anew at once when they
         failed with another command: who mended it waits for no back-off."""
         for station in tuple(self._stations.values()):
-            if station.state in (State.BACKOFF, State.FAILED):
+            if self._forgotten(station):
+                if station.state in (State.READY, State.PARKED):
+                    log.info("ending: its model is not known any more", model=station.model_id)
+                    self._post(station, Event.DRAIN)
+            elif station.state in (State.BACKOFF, State.FAILED):
                 if await self._changed(station):
                     log.info("may be started with changed settings", model=station.model_id)
                     station.failures.clear()
@@ -238,6 +244,10 @@ class Supervisor(Yielding):
                 self._post(station, Event.DRAIN)
         self._replan()
         await self._spares.refresh()
+
+    def _forgotten(self, station: Station) -> bool:
+        """Whether nobody can ask for it any more: its model was removed, not only its volume."""
+        return self._world.catalog.get(station.model_id) is None
 
     async def _changed(self, station: Station) -> bool:
         number, state = station.number, station.state
@@ -289,11 +299,16 @@ class Supervisor(Yielding):
 
     def views(self) -> tuple[WorkerView, ...]:
         places = {view.model_id: place for place, view in enumerate(self._in_line(), 1)}
-        shown = (station for station in self._stations.values() if station.number or station.waiting)
+        shown = (station for station in self._stations.values() if self._is_shown(station))
         return tuple(
             worker_view(station, self.now(), places.get(station.model_id), self._gate.held_by(station.start_id))
             for station in shown
         )
+
+    def _is_shown(self, station: Station) -> bool:
+        if station.waiting or station.state not in _NOTHING_RUNS:
+            return True
+        return station.number > 0 and not self._forgotten(station)
 
     def promised_bytes(self) -> int:
         """Of the host's memory, to all workers together."""

@@ -190,6 +190,8 @@ class WorkerView:
     promised_bytes: int | None = None
     #: What ends it beyond that.
     held_by: str | None = None
+    #: Its last start was refused for memory, and none has been allowed since.
+    refused: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from roost.errors import InsufficientMemory
 from roost.workers.ends import mend_of
 from roost.workers.lifecycle import STARTABLE, State
 from roost.workers.logs_path import worker_log_name
@@ -48,6 +49,7 @@ def worker_view(station: Station, now: float, place: int | None = None, held_by:
         memory=admission.note if admission else None,
         promised_bytes=admission.promised_bytes if admission else None,
         held_by=held_by if admission else None,
+        refused=isinstance(failure, InsufficientMemory),
     )
 
 

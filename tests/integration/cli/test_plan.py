@@ -79,6 +79,13 @@ async def test_sizes_that_the_engine_cannot_honour_are_bad_configuration(with_mo
     assert "more than the 8192 tokens that the model was trained for" in done.err
 
 
+async def test_sizes_that_the_engine_falls_over_do_not_fit(with_model: Path) -> None:
+    """llama.cpp's own assertion about the step's rows: a start would end the same way."""
+    done = await roost(with_model, "plan", MODEL, "--context", "512", "--concurrency", "65")
+    assert done.code == 78 and not done.out
+    assert "cannot start with these sizes" in done.err and "GGML_ASSERT" in done.err
+
+
 async def test_the_list_says_of_each_when_it_fits(with_model: Path) -> None:
     rows = {row["id"]: row for row in told(await roost(with_model, "models", "list", "--fit", "--json"))}
     assert (rows[MODEL]["basis"], rows[MODEL]["now"]) == ("formula", "fits")

@@ -17,9 +17,10 @@ from roost.gateway.auth import Scope
 from roost.gateway.routes import ROUTES
 from roost.registry.types import Registry, RegistryProblem, RegistryState
 from roost.store.keys import Consumer
+from roost.testing.pool import FakeWorker
 from roost.testing.wait import until
 from roost.workers.types import WaitingSpare
-from tests.integration.gateway.front import EMBEDDER, MODEL, Front, changed, front
+from tests.integration.gateway.front import EMBEDDER, MODEL, Front, changed, front, spec
 
 
 async def ask(
@@ -49,12 +50,22 @@ async def test_models_tell_what_a_role_means_and_its_state(gate: Front) -> None:
     assert (await ask(gate, "GET", "/v1/models/none", status=404))["error"]["code"] == "model_not_found"
 
 
+async def test_a_role_named_like_a_model_is_listed_as_the_model_that_a_request_gets(gate: Front) -> None:
+    roles = {**gate.state.registry.registry.roles, EMBEDDER: MODEL}
+    gate.state.registry = RegistryState(Registry(roles=roles))
+    rows = [row for row in (await ask(gate, "GET", "/v1/models"))["data"] if row["id"] == EMBEDDER]
+    assert [(row["roost"]["kind"], row["roost"]["resolves_to"]) for row in rows] == [("model", EMBEDDER)]
+
+
 async def test_health_tells_the_truth(gate: Front) -> None:
     report = await ask(gate, "GET", "/health")
     assert (report["status"], report["resident"]) == ("ok", [MODEL, EMBEDDER])
     gate.worker.state = "failed"
     assert (await ask(gate, "GET", "/health", status=503))["status"] == "unavailable"
     gate.worker.state = "ready"
+    gate.worker.refused = True
+    assert (await ask(gate, "GET", "/health", status=503))["status"] == "unavailable", "it was refused for memory"
+    gate.worker.refused = False
     problem = RegistryProblem("a comma is missing", line=3, column=7)
     gate.state.registry = RegistryState(gate.state.registry.registry, problem)
     assert (await ask(gate, "GET", "/health"))["registry"]["line"] == 3
@@ -104,6 +115,15 @@ async def test_models_are_loaded_and_unloaded_by_ids_with_slashes_and_roles(gate
     assert gate.pool.orders == [("load", MODEL), ("unload", EMBEDDER), ("restart", None), ("restart", MODEL)]
     assert (await ask(gate, "POST", "/roost/v1/models/typo/load", status=404))["error"]["code"] == "model_not_found"
     assert len(gate.pool.orders) == 4
+
+
+async def test_a_worker_whose_model_was_removed_can_still_be_unloaded(gate: Front) -> None:
+    gate.pool.workers["gone/model"] = FakeWorker(spec("gone/model"), gate.engine.url)
+    answer = await ask(gate, "POST", "/roost/v1/models/gone/model/unload")
+    assert answer == {"model": "gone/model", "state": "stopped"}
+    await ask(gate, "POST", "/api/models/unload/gone/model")
+    await ask(gate, "POST", "/roost/v1/models/gone/model/load", status=404)
+    assert gate.pool.orders == [("unload", "gone/model")] * 2
 
 
 async def test_a_role_is_put(gate: Front) -> None:

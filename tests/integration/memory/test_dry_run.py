@@ -185,6 +185,15 @@ def test_one_that_ends_says_its_last_line(tmp_path: Path) -> None:
     assert told == DryRunFailed("it ended without an answer; its last line was: no such model")
 
 
+def test_one_that_falls_over_its_own_assertion_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
+    program = "import os; print('ASSERT(a > b) failed', flush=True); os.{}"
+    crashed = dry_run.run(plan(tmp_path, program.format("abort()")), 30.0)
+    why = "it crashed (SIGABRT) without an answer; its last line was: ASSERT(a > b) failed"
+    assert crashed == DryRunFailed(why, crashed=True)
+    killed = dry_run.run(plan(tmp_path, program.format("kill(os.getpid(), 9)")), 30.0)
+    assert isinstance(killed, DryRunFailed) and not killed.crashed
+
+
 def test_a_flood_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dry_run, "OUTPUT_LIMIT_BYTES", 2**20)
     told = dry_run.run(plan(tmp_path, "while True: print('x' * 10000)"), 30.0)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.config.settings import Settings
-from roost.testing.stand_in import StandInEngine, stand_in_world
+from roost.testing.stand_in import FixedCatalog, StandInEngine, stand_in_world
 from roost.workers.supervisor import Supervisor
 from roost.workers.types import Entry, ReadyWorker, Ticket
 
@@ -38,6 +39,12 @@ class Bench:
     async def ready(self, model: str) -> tuple[Ticket, ReadyWorker]:
         ticket = self.enter(model)
         return ticket, await ticket.worker()
+
+    def models(self) -> dict[str, ModelSpec | UnavailableModel]:
+        """What its catalog holds; may be changed."""
+        catalog = self.pool._world.catalog
+        assert isinstance(catalog, FixedCatalog)
+        return catalog.models
 
     def state(self, model: str) -> str:
         return next((view.state for view in self.pool.views() if view.model_id == model), "unknown")

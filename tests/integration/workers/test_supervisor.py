@@ -425,6 +425,21 @@ async def test_settings_that_cannot_be_used_leave_the_worker_as_it_is(make_bench
         ticket.leave()
 
 
+async def test_the_worker_of_a_model_that_was_removed_ends_after_its_requests(make_bench: MakeBench) -> None:
+    """Nobody could ask for it any more, and it would keep its memory for ever."""
+    async with make_bench("a", "b") as bench:
+        ticket, worker = await bench.ready("a")
+        models = bench.models()
+        del models["a"]
+        await bench.pool.reconsider()
+        assert bench.state("a") == "draining" and (await chat(worker))[0] == 200
+        ticket.leave()
+        await until(lambda: bench.state("a") == "unknown")
+        with pytest.raises(ModelNotFound):
+            await bench.pool.restart("a")
+        assert bench.state("a") == "unknown", "nothing of it is left to be shown"
+
+
 async def test_a_restart_that_is_under_way_at_the_end_starts_nothing_more(make_bench: MakeBench) -> None:
     """The pool's own end would wait for that start for ever."""
     async with asyncio.timeout(20), make_bench("a") as bench:

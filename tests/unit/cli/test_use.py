@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from roost.catalog.spec import ModelFormat, ModelSpec, Source, SourceKind, UnavailableModel
-from roost.cli.use import check_fit, check_role, check_tools, find_model, next_step, reachable
+from roost.cli.use import check_fit, check_free, check_role, check_tools, find_model, next_step, reachable
 from roost.config.settings import RoleSettings, Settings
 from roost.errors import ModelNotFound, ModelUnavailable, Refused
 from roost.store.verdicts import Basis, Verdict
+from roost.testing.stand_in import FixedCatalog
 from tests.unit.cli.reports import status, worker
+
+if TYPE_CHECKING:
+    from roost.catalog.catalog import Catalog
 
 BASIS = Basis(weights="", texts="", engine="", engine_version=None, quantization=None, settings="")
 VERDICT = Verdict(model="a", basis=BASIS, word="fit-with-repair", tools="full", at=1.0, version="1")
@@ -128,3 +133,12 @@ def test_a_server_elsewhere_takes_no_place() -> None:
 
 def test_an_embedding_model_evicts_nobody() -> None:
     assert "beside the resident" in next_step(status(), "embedding", "other", Settings())
+
+
+def test_a_name_that_a_model_has_is_no_role() -> None:
+    """A request by it would get that model, whatever the registry says."""
+    catalog = cast("Catalog", FixedCatalog({"a": spec("a"), "coding": spec("coding")}))
+    with pytest.raises(Refused, match="it is the id of a model here"):
+        check_free("a", catalog)
+    check_free("coding", catalog)
+    check_free("b", catalog)

@@ -55,6 +55,11 @@ def test_settings_that_are_all_right_say_nothing() -> None:
 
 
 CASES: list[tuple[dict[str, Any], str]] = [
+    ({"models": {"org/a": {"aliases": [" "]}}}, "error: models.\"org/a\".aliases: ' ' cannot be a name"),
+    ({"models": {"org/a": {"aliases": ["x@y"]}}}, 'warning: models."org/a".aliases: "x@y" reads like a model on'),
+    ({"models": {"org/a": {"filters": {"strip": ["messages"]}}}}, "takes messages from every request"),
+    ({"park": {"engines": ["llama-cpp"]}}, 'error: park.engines: no engine is called "llama-cpp"'),
+    ({"coexistence": {"busy_percent": 20}}, "error: coexistence.calm_percent 35 is not below"),
     ({"gateway": {"host": "0.0.0.0"}}, "error: gateway.host 0.0.0.0 can be reached from other machines and needs keys"),
     ({"gateway": {"host": "box.lan"}}, "and needs TLS"),
     ({"gateway": {"host": "::", **TLS}}, "warning: gateway.host :: can be reached"),

@@ -111,6 +111,9 @@ def test_a_variable_spelled_nearly_right_is_a_warning() -> None:
         ({"ROOST_GATEWAY__ALLOWED_HOSTS": "[" * 100_000}, "ROOST_GATEWAY__ALLOWED_HOSTS: is not JSON"),
         ({"ROOST_ROTATION__MIN_IDLE_S": "nan"}, "must be a finite number"),
         ({"ROOST_DRAIN_S": "inf"}, "must be a finite number"),
+        ({"ROOST_ROTATION__MIN_IDLE_S": "1e300"}, 'rotation.min_idle_s = "1e300": must be at most 316224000 ('),
+        ({"ROOST_ENGINE__PREFIX_CACHE_MB": str(10**29)}, "must be less than or equal to 1073741824"),
+        ({"ROOST_QUEUE__MAX_REQUESTS": str(10**29)}, "must be at most 9007199254740992"),
         ({"ROOST_MEMORY__MAX_GB": "inf"}, "must be a finite number"),
         ({"ROOST_MEMORY__NIGHT_MAX_GB": "1e300"}, "must be less than or equal to 1048576"),
         ({"ROOST_ENGINES__MLX_LM__CONTEXT": "1"}, "ROOST_ENGINES__MLX_LM__CONTEXT: engines.mlx-lm.context = "),
@@ -126,6 +129,11 @@ def test_a_wrong_flag_is_named() -> None:
     assert problems(flags={"gateway.port": -1}) == (
         "flag gateway.port: gateway.port = -1: must be greater than or equal to 0 (TCP port; 0 takes a free one)",
     )
+
+
+def test_true_is_no_number() -> None:
+    (found,) = problems(flags={"gateway.port": True})
+    assert "gateway.port = true: must be a number" in found
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from roost.api import Problem
 from roost.config.settings import Settings
 from roost.daemon.status import Sources, build_status
 from roost.host.types import Host, MemoryReading
@@ -67,3 +68,19 @@ def test_a_request_that_its_client_left_has_not_failed(tmp_path: Path) -> None:
     ]
     found = build_status(replace(sources(tmp_path), recent=lambda: rows)).statistics
     assert (found.requests, found.errors, found.left) == (3, 1, 1)
+
+
+def test_what_keeps_the_default_away_is_told_once_though_two_tell_it(tmp_path: Path) -> None:
+    away = Problem(severity="error", text="cannot load a", mend="roost logs a")
+    warning = Problem(severity="warning", text="beside", mend=None)
+    told = replace(sources(tmp_path), further_problems=lambda: (warning, away, away))
+    assert build_status(told).problems == (away, warning)
+
+
+def test_a_role_named_like_a_model_is_a_problem_and_no_role(tmp_path: Path) -> None:
+    """The id wins in every request."""
+    roles = {"default": "a", "a": "b", "mine": "a"}
+    told = replace(sources(tmp_path), registry=lambda: RegistryState(Registry(roles=roles)))
+    report = build_status(told)
+    assert [role.role for role in report.roles if role.role in roles] == ["default", "mine"]
+    assert "a request for a gets that model, never b" in report.problems[0].text

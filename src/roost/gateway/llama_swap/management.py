@@ -44,7 +44,7 @@ async def unload_all_by_get(call: Call) -> web.StreamResponse:
 async def unload_one(call: Call) -> web.StreamResponse:
     """Drain and stop one; by its id, an alias or a role. Raises ModelNotFound."""
     check_same_site(call.request.headers.getall("Sec-Fetch-Site", ()))
-    resolution = call.exchange.resolution = call.gateway.resolve(call.request.match_info["name"])
+    resolution = call.exchange.resolution = call.gateway.resolve_held(call.request.match_info["name"])
     await call.gateway.deps.pool.unload(resolution.model_id)
     return web.Response(text="OK")
 
