@@ -53,7 +53,7 @@ class WorkerReport(Shape):
     queued: int
     restarts: int
     resident_bytes: int | None
-    #: What the spec says its weights take; the estimate that resident_bytes is held against.
+    #: What its weights alone take, as their headers say; caches and buffers are in promised_bytes.
     estimate_bytes: int | None
     started_at: float | None
     ready_at: float | None

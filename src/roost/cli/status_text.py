@@ -159,12 +159,12 @@ def _waiting(worker: WorkerReport) -> str:
 
 
 def _memory(worker: WorkerReport) -> str:
-    """What it takes against what its weights were expected to take."""
+    """What it takes beside its weights alone, and what it was promised."""
     held = f", held by {worker.held_by}" if worker.held_by else ""
     promise = f", {worker.memory}{held}" if worker.memory else ""
     if worker.resident_bytes is None:
         return f"memory unknown, weights {people.size(worker.estimate_bytes)}{promise}"
-    return f"{people.size(worker.resident_bytes)} resident, estimate {people.size(worker.estimate_bytes)}{promise}"
+    return f"{people.size(worker.resident_bytes)} resident, weights {people.size(worker.estimate_bytes)}{promise}"
 
 
 def _parked(worker: WorkerReport) -> str:

@@ -24,7 +24,7 @@ from roost.gateway.hosts import check_framing, check_host, check_origin, check_t
 from roost.gateway.metrics import Metrics
 from roost.gateway.protocol import listener_of
 from roost.gateway.redirects import ActiveProfile
-from roost.gateway.replies import error_response, from_http
+from roost.gateway.replies import error_bytes, error_response, from_http
 from roost.gateway.routes import ROUTES
 from roost.gateway.state import GATEWAY, Gateway
 from roost.routing.decisions import DecisionRing
@@ -108,11 +108,17 @@ async def _answered(
             response.force_close()
         return response
     except web.HTTPException as error:
+        exchange.error_body = _shape_at(request.path)
         return _refused(exchange, from_http(error), error)
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001 - the HTTP border: a defect is answered and told, never fatal
         return _broken(request, exchange, error)
+
+
+def _shape_at(path: str) -> Callable[[RoostError], bytes]:
+    """How the clients of a path read errors, when no route of it was met: another method of it may be offered."""
+    return next((route.error_body for route in ROUTES if route.path == path), error_bytes)
 
 
 def _check_sender(request: web.Request, gateway: Gateway) -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 from roost.errors import InternalError, InvalidJson, RoostError
 from roost.gateway.assemble import Assembler
 from roost.gateway.client_stream import ClientStream, send_in_pieces
+from roost.gateway.dimensions import check_dimensions
 from roost.gateway.held import MOST_RELAYED_BYTES, Hold, too_large
 from roost.gateway.job import BROKEN, Job
 from roost.gateway.large_json import LargeJson
@@ -41,6 +42,9 @@ async def whole_answer(job: Job) -> web.StreamResponse:
     """One JSON answer, every byte the engine's own but the value of `model`."""
     with job.call.gateway.held.hold(job.model_id) as hold:
         answer = await job.run(lambda worker: _attempt(job, worker, hold), job.ticket.worker)
+        if asked := job.document.values.get("dimensions"):
+            answer = await _all(job, answer, hold)
+            check_dimensions(asked, json.loads(answer), job.model_id)
         if job.layer is not None or job.thoughts is not None:
             answer = await _settled(job, await _all(job, answer, hold), hold)
         if isinstance(answer, Large):
@@ -126,6 +130,7 @@ async def held_answer(job: Job, hold: Hold) -> dict[str, Any]:
     values = json.loads(await _all(job, answer, hold))
     if not isinstance(values, dict):
         raise _nonsense(job)
+    check_dimensions(job.document.values.get("dimensions"), values, job.model_id)
     return await _better(job, values, hold) or values
 
 

@@ -107,6 +107,19 @@ async def test_a_prompt_is_answered_with_a_response_templated_or_raw(gate: Front
     assert gate.engine.recorder.requests[-1].path == "/v1/completions" and sent(gate)["prompt"] == "Say it"
 
 
+async def test_a_wrong_method_is_told_in_their_shape(gate: Front) -> None:
+    async with gate.session.get(f"{gate.url}/api/chat") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+        assert list(await response.json()) == ["error"]
+
+
+async def test_embeddings_of_another_size_than_asked_are_refused(gate: Front) -> None:
+    _, answer = await ask(gate, "embed", model="embedding", input="a", dimensions=8)
+    assert len(answer["embeddings"][0]) == 8
+    response, answer = await ask(gate, "embed", model="embedding", input="a", dimensions=4)
+    assert response.status == 400 and "gives 8" in answer["error"]
+
+
 async def test_embeddings_of_both_routes(gate: Front) -> None:
     _, answer = await ask(gate, "embed", model="embedding", input=["a b", "c"])
     assert [len(vector) for vector in answer["embeddings"]] == [8, 8]

@@ -69,6 +69,22 @@ async def test_crlf_and_comments_are_relayed(gate: Front) -> None:
     assert f'"model": "{MODEL}"'.encode() in body
 
 
+async def test_embeddings_of_another_size_than_asked_are_refused(gate: Front) -> None:
+    """An engine that does not know the field ignores it in silence."""
+    body = {"model": "embedding", "input": "a"}
+    _, answer = await gate.post("/v1/embeddings", json.dumps({**body, "dimensions": 8}).encode())
+    assert len(answer["data"][0]["embedding"]) == 8
+    response, answer = await gate.post("/v1/embeddings", json.dumps({**body, "dimensions": 4}).encode())
+    assert (response.status, answer["error"]["code"]) == (400, "unsupported_parameter")
+    assert answer["error"]["param"] == "dimensions" and "gives 8" in answer["error"]["message"]
+
+
+async def test_a_long_answer_of_another_size_is_refused_too(gate: Front) -> None:
+    body = {"model": "embedding", "input": ["a"] * 9000, "dimensions": 4}
+    response, answer = await gate.post("/v1/embeddings", json.dumps(body).encode())
+    assert response.status == 400 and "gives 8" in answer["error"]["message"]
+
+
 async def test_the_openai_sdk_chats_streams_embeds_and_lists(gate: Front) -> None:
     async with openai.AsyncOpenAI(base_url=f"{gate.url}/v1", api_key="anything", max_retries=0) as client:
         answer = await client.chat.completions.create(model="coding", messages=[{"role": "user", "content": "hi"}])

@@ -38,7 +38,7 @@ def test_the_resident_shows_identity_proof_memory_and_time() -> None:
         "fingerprint b179c9523d0e",
         "ready, proven",
         "llama.cpp 2026.10, pid 4242, Q4_1, context 8,192",
-        "210 MB resident, estimate 97 MB; up 3 min 10 s, stays",
+        "210 MB resident, weights 97 MB; up 3 min 10 s, stays",
         "1 running, 2 queued, 4 at once",
     ):
         assert piece in text
