@@ -195,7 +195,7 @@ def _what_happens(place: Here, role: str, model: str, settings: Settings, *, wai
         deadline = time.monotonic() + wait_s
         while True:
             status = await client.status()
-            if _taken(status, role, model) or time.monotonic() >= deadline:
+            if taken(status, role, model) or time.monotonic() >= deadline:
                 return status
             await asyncio.sleep(_LOOK_S)
 
@@ -203,12 +203,13 @@ def _what_happens(place: Here, role: str, model: str, settings: Settings, *, wai
         status = ask_daemon(call, place)
     except RoostClientError as error:
         return f"a roost is running and did not say what it does next: {error.message}"
-    taken = " and uses it" if _taken(status, role, model) else " and has not taken it yet" if wait_s else ""
-    return f"roost is running{taken}; {next_step(status, role, model, settings)}"
+    state = " and uses it" if taken(status, role, model) else " and has not taken it yet" if wait_s else ""
+    return f"roost is running{state}; {next_step(status, role, model, settings)}"
 
 
-def _taken(status: StatusReport, role: str, model: str) -> bool:
-    return any(report.role == role and report.resolves_to == model for report in status.roles)
+def taken(status: StatusReport, role: str, model: str) -> bool:
+    """Whether it has read the entry: a role without one may mean the same model, as default."""
+    return any(one.role == role and one.resolves_to == model and not one.via_default for one in status.roles)
 
 
 def next_step(status: StatusReport, role: str, model: str, settings: Settings) -> str:

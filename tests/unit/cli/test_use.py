@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from roost.catalog.spec import ModelFormat, ModelSpec, Source, SourceKind, UnavailableModel
-from roost.cli.use import check_fit, check_free, check_role, check_tools, find_model, next_step, reachable
+from roost.cli.use import check_fit, check_free, check_role, check_tools, find_model, next_step, reachable, taken
 from roost.config.settings import RoleSettings, Settings
 from roost.errors import ModelNotFound, ModelUnavailable, Refused
 from roost.store.verdicts import Basis, Verdict
 from roost.testing.stand_in import FixedCatalog
-from tests.unit.cli.reports import status, worker
+from tests.unit.cli.reports import role, status, worker
 
 if TYPE_CHECKING:
     from roost.catalog.catalog import Catalog
@@ -142,3 +142,12 @@ def test_a_name_that_a_model_has_is_no_role() -> None:
         check_free("a", catalog)
     check_free("coding", catalog)
     check_free("b", catalog)
+
+
+def test_a_change_is_taken_once_the_role_has_its_own_entry() -> None:
+    """Before, it may mean the same model as default."""
+    inherited = role("coding", resolves_to="a", via_default=True)
+    assert not taken(status(roles=(inherited,)), "coding", "a")
+    own = role("coding", resolves_to="a", via_default=False)
+    assert taken(status(roles=(own,)), "coding", "a")
+    assert not taken(status(roles=(own,)), "coding", "b")
