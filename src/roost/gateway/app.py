@@ -24,7 +24,7 @@ from roost.gateway.hosts import check_framing, check_host, check_origin, check_t
 from roost.gateway.metrics import Metrics
 from roost.gateway.protocol import listener_of
 from roost.gateway.redirects import ActiveProfile
-from roost.gateway.replies import error_bytes, error_response, from_http
+from roost.gateway.replies import ErrorBody, error_bytes, error_response, from_http
 from roost.gateway.routes import ROUTES
 from roost.gateway.state import GATEWAY, Gateway
 from roost.routing.decisions import DecisionRing
@@ -53,7 +53,7 @@ def _guarded(route: Route) -> _WebHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         gateway = request.app[GATEWAY]
         exchange = request[_EXCHANGE]
-        exchange.error_body = route.error_body
+        exchange.error_body, exchange.id_header = route.error_body, route.id_header
         if not gateway.control and route.scope is not Scope.OPEN:
             exchange.consumer = identify(request.headers, gateway.deps.keys, request.remote)
         authorise(route.scope, exchange.consumer, gateway.control)
@@ -116,7 +116,7 @@ async def _answered(
         return _broken(request, exchange, error)
 
 
-def _shape_at(path: str) -> Callable[[RoostError], bytes]:
+def _shape_at(path: str) -> ErrorBody:
     """How the clients of a path read errors, when no route of it was met: another method of it may be offered."""
     return next((route.error_body for route in ROUTES if route.path == path), error_bytes)
 
@@ -133,7 +133,7 @@ def _check_sender(request: web.Request, gateway: Gateway) -> None:
 
 def _refused(exchange: Exchange, error: RoostError, http: web.HTTPException | None = None) -> web.Response:
     exchange.error = error
-    response = error_response(error, exchange.headers(), exchange.error_body)
+    response = error_response(error, exchange.headers(), exchange.error_body, exchange.request_id)
     if isinstance(http, web.HTTPMethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(http.allowed_methods))
     return response

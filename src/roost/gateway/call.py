@@ -8,10 +8,9 @@ from enum import StrEnum
 
 from aiohttp import web
 
-from roost.errors import RoostError
 from roost.gateway.auth import Scope
 from roost.gateway.exchange import Exchange
-from roost.gateway.replies import error_bytes
+from roost.gateway.replies import ErrorBody, error_bytes
 from roost.gateway.state import Gateway
 from roost.registry.types import Resolution
 
@@ -53,4 +52,6 @@ class Route:
     body: Body
     summary: str
     #: How this route's clients read an error.
-    error_body: Callable[[RoostError], bytes] = error_bytes
+    error_body: ErrorBody = error_bytes
+    #: A further header in which they look for the request's id.
+    id_header: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from roost.errors import RoostError
-from roost.gateway.replies import error_bytes
+from roost.gateway.replies import ErrorBody, error_bytes
 from roost.registry.types import Resolution
 from roost.store.keys import Consumer
 from roost.store.types import CLIENT_CLOSED, ActivityRow
@@ -89,7 +89,9 @@ class Exchange:
     cause: str | None = None
     retry_count: int | None = None
     #: Of the matched route: the words that its clients read an error in.
-    error_body: Callable[[RoostError], bytes] = error_bytes
+    error_body: ErrorBody = error_bytes
+    #: A further header in which they look for the request's id.
+    id_header: str | None = None
 
     @classmethod
     def begin(cls, request: web.Request, node: str) -> Exchange:
@@ -114,6 +116,8 @@ class Exchange:
     def headers(self) -> dict[str, str]:
         """What every answer says about who answered."""
         headers = {"x-request-id": self.request_id}
+        if self.id_header is not None:
+            headers[self.id_header] = self.request_id
         if self.resolution is not None:
             headers["x-roost-model"] = header_value(self.resolution.model_id)
             headers["x-roost-node"] = self.node

@@ -77,6 +77,13 @@ def requested_name(values: Mapping[str, Any], settings: Settings) -> str:
     )
 
 
+def named_model(call: Call, name: str) -> ModelSpec:
+    """What a name means in this request, kept for its row. Raises ModelNotFound, ModelUnavailable."""
+    call.exchange.requested = shown_name(name)
+    resolution = call.exchange.resolution = call.resolve(name)
+    return call.gateway.spec(resolution)
+
+
 def place(call: Call, surface: Surface, settings: Settings, document: Document) -> Job:
     """Everything that can be said before a worker is asked; ends with a place in line."""
     exchange, gateway = call.exchange, call.gateway

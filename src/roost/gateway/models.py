@@ -9,6 +9,7 @@ from aiohttp import web
 
 from roost.catalog.spec import FileRole, ModelSpec, UnavailableModel
 from roost.errors import ModelNotFound
+from roost.gateway.anthropic.listing import VERSION_HEADER, model_page, model_row
 from roost.gateway.call import Call
 from roost.gateway.state import Gateway
 from roost.workers.types import WorkerView
@@ -19,20 +20,26 @@ _STATES = {"ready": "resident", "starting": "loading", "queued": "loading"}
 
 
 async def list_models(call: Call) -> web.StreamResponse:
-    """Roles first, then models by id."""
-    return web.json_response({"object": "list", "data": list(_rows(call.gateway))})
+    """Roles first, then models by id; in Anthropic's words for its clients."""
+    rows = list(_rows(call.gateway))
+    theirs = VERSION_HEADER in call.request.headers
+    return web.json_response(model_page(rows) if theirs else {"object": "list", "data": rows})
 
 
 async def show_model(call: Call) -> web.StreamResponse:
     """One role or model; ids have slashes. Raises ModelNotFound."""
-    name = call.request.match_info["name"]
-    for row in _rows(call.gateway):
+    row = _row_of(call.gateway, call.request.match_info["name"])
+    return web.json_response(model_row(row) if VERSION_HEADER in call.request.headers else row)
+
+
+def _row_of(gateway: Gateway, name: str) -> dict[str, Any]:
+    for row in _rows(gateway):
         if row["id"] == name:
-            return web.json_response(row)
-    resolution = call.gateway.resolve(name)
-    for row in _rows(call.gateway):
+            return row
+    resolution = gateway.resolve(name)
+    for row in _rows(gateway):
         if row["id"] == resolution.model_id:
-            return web.json_response(row)
+            return row
     raise ModelNotFound(f'cannot show {resolution.model_id}: it is not listed; see "roost models"', param="model")
 
 

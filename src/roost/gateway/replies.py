@@ -24,19 +24,24 @@ from roost.errors import (
 _JITTER_SHARE = 0.25
 
 
+#: An error in the words of one protocol; some name the request in them, by its id.
+ErrorBody = Callable[[RoostError, str], bytes]
+
+
 def error_response(
-    error: RoostError, headers: Mapping[str, str], body: Callable[[RoostError], bytes] | None = None
+    error: RoostError, headers: Mapping[str, str], body: ErrorBody | None = None, request_id: str = ""
 ) -> web.Response:
     """The error as a JSON response with `headers` (who answered) and its own; `body` says it in another shape."""
     return web.Response(
         status=error.status,
-        body=(body or error_bytes)(error),
+        body=(body or error_bytes)(error, request_id),
         content_type="application/json",
         headers={**headers, **error_headers(error)},
     )
 
 
-def error_bytes(error: RoostError) -> bytes:
+def error_bytes(error: RoostError, request_id: str = "") -> bytes:
+    """OpenAI's object, which has no place for the request's id."""
     return json.dumps(error.openai_body(), ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from roost.gateway import health, logs, models, openapi, own_api
+from roost.gateway.anthropic.routes import ANTHROPIC_ROUTES
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Route
 from roost.gateway.inference import inference
 from roost.gateway.llama_swap.routes import LLAMA_SWAP_ROUTES
 from roost.gateway.ollama.routes import OLLAMA_ROUTES
+from roost.gateway.responses.inference import responses
 from roost.gateway.surfaces import SURFACES
 from roost.gateway.upstream import METHODS, relay_to_worker
 
@@ -26,6 +28,8 @@ ROUTES: tuple[Route, ...] = (
         Route("POST", surface.path, _USE, inference(surface), Body.JSON, f"OpenAI-shaped {surface.name}.")
         for surface in SURFACES
     ),
+    Route("POST", "/v1/responses", _USE, responses, Body.JSON, "OpenAI-shaped responses; nothing is stored."),
+    *ANTHROPIC_ROUTES,
     *OLLAMA_ROUTES,
     *LLAMA_SWAP_ROUTES,
     Route("GET", "/roost/v1/status", _USE, own_api.status, Body.NONE, "All there is to know, problems first."),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from roost.gateway.document import Document, Member, parse_text
 
 
@@ -43,6 +45,27 @@ def literal(value: object) -> str:
         return value.text
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text if _encodable(text) else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def quick_literal(value: object) -> str:
+    """The same for what was JSON before, where it is large or comes with each token."""
+    try:
+        return to_json(value).decode()
+    except (PydanticSerializationError, UnicodeError):
+        return literal(value)  # a lone surrogate
+
+
+def compose(values: Mapping[str, Any]) -> Document:
+    """A document of values that were JSON before, as if its text had been parsed."""
+    pieces, at = ["{"], 1
+    members: dict[str, Member] = {}
+    for key, value in values.items():
+        before, written = f"{',' if members else ''}{literal(key)}:", quick_literal(value)
+        start = at + len(before)
+        members[key] = Member(at + (1 if members else 0), start, start + len(written))
+        pieces += (before, written)
+        at = start + len(written)
+    return Document(f"{''.join(pieces)}}}", dict(values), members, 1, at)
 
 
 def apply(document: Document, changes: Mapping[str, Any]) -> bytes:

@@ -104,7 +104,7 @@ def _told_s(told: Mapping[str, Any], key: str, else_s: float) -> float:
     return value / 1000 if isinstance(value, int | float) and value > 0 else else_s
 
 
-def error_bytes(error: RoostError) -> bytes:
+def error_bytes(error: RoostError, request_id: str = "") -> bytes:
     """An error as the only words these clients read."""
     return json.dumps({"error": error.message}, ensure_ascii=False).encode("utf-8", "backslashreplace")
 

@@ -16,7 +16,7 @@ from roost.gateway.auth import Scope, authorise
 from roost.gateway.call import Call, Handler
 from roost.gateway.document import parse_text
 from roost.gateway.exchange import header_value, shown_name
-from roost.gateway.inference import place, read_document, requested_name, route
+from roost.gateway.inference import named_model, place, read_document, requested_name, route
 from roost.gateway.job import Job
 from roost.gateway.models import view_of, window
 from roost.gateway.ollama.answers import (
@@ -136,19 +136,13 @@ async def _serve(
     document = parse_text(literal(translated.body))
     ignored = translated.options.ignored
     if translated.options.window is not None:
-        _check_window(call, _spec(call, requested_name(translated.body, settings)), translated.options.window)
+        _check_window(call, named_model(call, requested_name(translated.body, settings)), translated.options.window)
     headers = {"x-roost-ignored": header_value(shown_name(", ".join(ignored)))} if ignored else {}
     job = place(call, translated.surface, settings, document)
     try:
         return await answer(job, headers)
     finally:
         job.ticket.leave()
-
-
-def _spec(call: Call, name: str) -> ModelSpec:
-    call.exchange.requested = shown_name(name)
-    resolution = call.exchange.resolution = call.resolve(name)
-    return call.gateway.spec(resolution)
 
 
 def _check_window(call: Call, spec: ModelSpec, asked_tokens: int) -> None:
@@ -167,7 +161,7 @@ def _check_thinking(call: Call, settings: Settings, body: Mapping[str, Any]) -> 
     asked = body.get("chat_template_kwargs", {}).get("enable_thinking")
     if not asked or not isinstance(body.get("model"), str):
         return
-    spec = _spec(call, body["model"])
+    spec = named_model(call, body["model"])
     if "thinking" not in spec.capabilities:
         raise Refused(
             f"{spec.id} does not support thinking: its chat template has no marks for it; leave `think` away",
@@ -211,7 +205,7 @@ def _vectors(values: Mapping[str, Any]) -> list[Any]:
 
 
 async def _load_or_unload(call: Call, settings: Settings, asked: Mapping[str, Any], shape: Shape) -> web.StreamResponse:
-    spec = _spec(call, requested_name(asked, settings))
+    spec = named_model(call, requested_name(asked, settings))
     if unloads(asked):
         authorise(Scope.MANAGE, call.exchange.consumer, call.gateway.control)
         await call.gateway.deps.pool.unload(spec.id)

@@ -1,0 +1,1 @@
+"""Anthropic's Messages: translated into a chat of ours, and the answer back."""

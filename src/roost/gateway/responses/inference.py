@@ -1,0 +1,59 @@
+"""/v1/responses: translated, then on the way of every other request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from roost.config.settings import Settings
+from roost.gateway.call import Call
+from roost.gateway.exchange import header_value, shown_name
+from roost.gateway.inference import named_model, place, read_document, requested_name
+from roost.gateway.job import Job
+from roost.gateway.responses.answers import begun_response, ended_response, output_of, usage
+from roost.gateway.responses.requests import Translated, from_response
+from roost.gateway.responses.stream import ResponseRewriter, Told, response_stream
+from roost.gateway.splice import compose
+from roost.gateway.streaming import stream_answer
+from roost.gateway.surfaces import CHAT
+from roost.gateway.whole import held_answer, send_json
+from roost.toolcalls.thoughts import switch_of
+
+
+async def responses(call: Call) -> web.StreamResponse:
+    """A turn of a conversation, which the client sends whole."""
+    settings = call.gateway.deps.settings()
+    asked = (await read_document(call, settings)).values
+    translated = _translated(call, settings, asked)
+    job = place(call, CHAT, settings, compose(translated.body))
+    left_out = shown_name(", ".join(translated.ignored))
+    headers = {"x-roost-ignored": header_value(left_out)} if left_out else {}
+    begun = begun_response(asked, f"resp_{call.exchange.request_id.removeprefix('req-')}", job.model_id)
+    try:
+        if not job.streams:
+            return await _whole(job, begun, headers)
+        told = Told(begun)
+        return await stream_answer(
+            job, response_stream(job, told, headers), lambda: ResponseRewriter(call.exchange, told, job.model_id)
+        )
+    finally:
+        job.ticket.leave()
+
+
+def _translated(call: Call, settings: Settings, asked: Mapping[str, Any]) -> Translated:
+    """Raises RoostError, for a model that is not here too."""
+    spec = named_model(call, requested_name(asked, settings))
+    can_stop = switch_of(spec.chat_template or "", "none") is not None
+    return from_response(asked, thinks="thinking" in spec.capabilities, can_stop_thinking=can_stop)
+
+
+async def _whole(job: Job, begun: Mapping[str, Any], headers: Mapping[str, str]) -> web.StreamResponse:
+    with job.call.gateway.held.hold(job.model_id) as hold:
+        values = await held_answer(job, hold)
+        exchange = job.call.exchange
+        used = usage(exchange.prompt_tokens, exchange.cached_tokens, exchange.completion_tokens)
+        said = ended_response(begun, output_of(values, begun["id"]), exchange.finish_reason, used)
+        return await send_json(job, json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace"), headers)
