@@ -104,6 +104,11 @@ class DaemonClient:
         answer = await self._json("GET", "/v1/models", timeout_s=QUESTION_TIMEOUT_S)
         return list(answer["data"])
 
+    async def usage(self) -> dict[str, dict[str, Any]]:
+        """What was asked with the keys of each name."""
+        answer = await self._json("GET", "/roost/v1/usage", timeout_s=QUESTION_TIMEOUT_S)
+        return dict(answer["usage"])
+
     async def load(self, model: str) -> LoadAccepted:
         """Make it resident now, whatever the rotation policy says. May last as long as the load."""
         return _shape(LoadAccepted, await self._json("POST", f"/roost/v1/models/{quote(model)}/load"))

@@ -7,7 +7,7 @@ RoostError
 ├── NotFound 404              ModelNotFound
 ├── MethodNotAllowed 405
 ├── RequestTimeout 408 · Conflict 409 · RequestTooLarge 413 · UnsupportedMediaType 415 · HeadersTooLarge 431
-├── TooManyRequests 429       ConcurrencyLimit
+├── TooManyRequests 429       RateLimitExceeded, ConcurrencyLimit
 ├── ServerError 500           InternalError
 ├── BadGateway 502            UpstreamCrashed, UpstreamDisconnected, UnusableAnswer
 ├── Unavailable 503           ModelLoading, ModelLoadingTimeout, ModelNotResident, ModelUnavailable, WorkerFailed,
@@ -158,6 +158,10 @@ class HeadersTooLarge(RoostError):
 class TooManyRequests(RoostError):
     status = 429
     type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class RateLimitExceeded(TooManyRequests):
     code = "rate_limit_exceeded"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
+import openai
 import pytest
 
 from roost.testing.wait import until_sync
@@ -84,3 +87,32 @@ def test_where_others_reach_it_there_is_never_an_endpoint_without_keys(stand_in:
         (roost.home / "state/keys.json").write_text(content)
         refused = roost.cli("up", "--port", "0", check=False)
         assert refused.returncode == 78 and "roost keys add NAME" in refused.stderr
+
+
+def test_a_key_with_limits_is_held_to_them_and_its_use_is_shown(stand_in: MakeRoost) -> None:
+    roost = stand_in()
+    limits = ("--roles", "default, quickest", "--rpm", "3", "--concurrency", "2", "--expires", "90d")
+    key = roost.cli("keys", "add", "ci", *limits).stdout.strip()
+    roost.start()
+    client = roost.client().with_options(api_key=key)
+    ask: Any = {"messages": [{"role": "user", "content": "hi"}]}
+    for name in ("default", "quickest"):
+        assert client.chat.completions.create(model=name, **ask).model == "a"
+    with pytest.raises(openai.PermissionDeniedError, match="may ask for default, quickest and nothing else"):
+        client.chat.completions.create(model="a", **ask)
+    with pytest.raises(openai.RateLimitError) as refused:
+        client.chat.completions.create(model="default", **ask)
+    assert refused.value.code == "rate_limit_exceeded"
+    assert {model.id for model in client.models.list()} == {"default", "quickest"}
+
+    def told() -> dict[str, Any]:
+        (row,) = json.loads(roost.cli("keys", "list", "--json").stdout)
+        found: dict[str, Any] = row
+        return found
+
+    until_sync(lambda: (told()["usage"] or {}).get("requests") == 3, timeout_s=10)
+    row = told()
+    assert (row["usage"]["failed"], row["usage"]["prompt_tokens"] > 0) == (1, True)
+    assert (row["names"], row["requests_per_minute"], row["requests_at_once"]) == (["default", "quickest"], 3, 2)
+    text = roost.cli("keys", "list").stdout
+    assert "default,quickest, 3 a minute, 2 at once" in text and "in 89 d 23 h" in text

@@ -42,6 +42,7 @@ from roost.registry.watch import RegistryWatcher
 from roost.store.activity import ActivityStore
 from roost.store.keys import KeyFile
 from roost.store.peaks import PeakStore
+from roost.store.usage import usage_by_consumer
 from roost.workers.holding import holdings_here
 from roost.workers.orders import World, start_order
 from roost.workers.supervisor import Supervisor
@@ -257,6 +258,7 @@ class Daemon:
             status=partial(build_status, sources),
             put_role=self._roles(sources).put,
             verdict=self._verdicts.of,
+            usage=partial(usage_by_consumer, self._paths.database),
             draining=self._stopping.is_set,
             node=self._node,
             version=roost.__version__,

@@ -23,6 +23,7 @@ from roost.gateway.held import Held
 from roost.gateway.hosts import check_framing, check_host, check_origin, check_target
 from roost.gateway.metrics import Metrics
 from roost.gateway.protocol import listener_of
+from roost.gateway.quotas import Quotas
 from roost.gateway.redirects import ActiveProfile
 from roost.gateway.replies import ErrorBody, error_bytes, error_response, from_http
 from roost.gateway.routes import ROUTES
@@ -41,7 +42,8 @@ def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | Non
     app = web.Application(middlewares=[_border])
     profile = shared.profile if shared else ActiveProfile()
     held = shared.held if shared else Held()
-    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile, held)
+    quotas = shared.quotas if shared else Quotas()
+    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile, held, quotas)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route), expect_handler=_expect_continue)
     return app
@@ -60,7 +62,9 @@ def _guarded(route: Route) -> _WebHandler:
         if route.body is Body.JSON:
             check_declared_size(request, gateway.deps.settings().gateway)
             check_json_type(request)
-        return await route.handler(Call(request, gateway, exchange))
+        asks = route.scope is Scope.USE and route.method == "POST"
+        with gateway.quotas.hold(exchange.consumer if asks else None):
+            return await route.handler(Call(request, gateway, exchange))
 
     return handle
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from aiohttp import web
 
+from roost.errors import Forbidden
 from roost.gateway.auth import Scope
 from roost.gateway.exchange import Exchange
 from roost.gateway.replies import ErrorBody, error_bytes
@@ -23,8 +24,21 @@ class Call:
 
     def resolve(self, name: str) -> Resolution:
         """What the name in this request means; `x-roost-fallback: never` asks for no other target than the first.
-        Raises ModelNotFound."""
+        Raises ModelNotFound, Forbidden."""
+        self.check_name(name)
         return self.gateway.resolve(name, first_only=self.request.headers.get("x-roost-fallback") == "never")
+
+    def may_ask_for(self, name: str) -> bool:
+        """Whether the key of this request is for this name."""
+        consumer = self.exchange.consumer
+        return consumer is None or consumer.may_ask_for(name)
+
+    def check_name(self, name: str) -> None:
+        """Raises Forbidden, with what the key is for."""
+        consumer = self.exchange.consumer
+        if consumer is not None and consumer.names is not None and name not in consumer.names:
+            own = ", ".join(sorted(consumer.names))
+            raise Forbidden(f'the key "{consumer.name}" may ask for {own} and nothing else', param="model")
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

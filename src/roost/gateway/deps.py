@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from roost.config.settings import Settings
 from roost.registry.types import RegistryState
 from roost.store.keys import Consumer
 from roost.store.types import ActivityLog
+from roost.store.usage import Usage
 from roost.store.verdicts import Verdict
 from roost.workers.types import Pool
 
@@ -52,3 +53,5 @@ class GatewayDeps:
     shutdown: Callable[[], None]
     #: What the tool gate found of a model as it is served now; None: nothing that still holds.
     verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None
+    #: What each consumer has asked, by the names of keys; blocks.
+    usage: Callable[[], Mapping[str, Usage]] = dict

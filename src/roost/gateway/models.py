@@ -21,14 +21,16 @@ _STATES = {"ready": "resident", "starting": "loading", "queued": "loading"}
 
 async def list_models(call: Call) -> web.StreamResponse:
     """Roles first, then models by id; in Anthropic's words for its clients."""
-    rows = list(_rows(call.gateway))
+    rows = [row for row in _rows(call.gateway) if call.may_ask_for(row["id"])]
     theirs = VERSION_HEADER in call.request.headers
     return web.json_response(model_page(rows) if theirs else {"object": "list", "data": rows})
 
 
 async def show_model(call: Call) -> web.StreamResponse:
     """One role or model; ids have slashes. Raises ModelNotFound."""
-    row = _row_of(call.gateway, call.request.match_info["name"])
+    name = call.request.match_info["name"]
+    call.check_name(name)
+    row = _row_of(call.gateway, name)
     return web.json_response(model_row(row) if VERSION_HEADER in call.request.headers else row)
 
 

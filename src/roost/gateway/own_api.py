@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 
 from aiohttp import web
@@ -43,6 +44,12 @@ async def decisions(call: Call) -> web.StreamResponse:
     """The last routing decisions, newest first: `?limit=`."""
     rows = call.gateway.decisions.recent(_limit(call))
     return web.json_response({"decisions": [asdict(row) for row in rows]})
+
+
+async def usage(call: Call) -> web.StreamResponse:
+    """What was asked with the keys of each name, as far back as the activity log goes."""
+    used = await asyncio.to_thread(call.gateway.deps.usage)
+    return web.json_response({"usage": {name: asdict(one) for name, one in used.items()}})
 
 
 async def load(call: Call) -> web.StreamResponse:

@@ -36,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/roost/v1/workers", _USE, own_api.workers, Body.NONE, "The workers, and the spares."),
     Route("GET", "/roost/v1/openapi.json", _USE, openapi.document(lambda: ROUTES), Body.NONE, "This document."),
     Route("GET", "/roost/v1/activity", _MANAGE, own_api.activity, Body.NONE, "The last requests."),
+    Route("GET", "/roost/v1/usage", _MANAGE, own_api.usage, Body.NONE, "What was asked with each name's keys."),
     Route("GET", "/roost/v1/decisions", _MANAGE, own_api.decisions, Body.NONE, "The last routing decisions."),
     Route("GET", "/roost/v1/logs/{worker:.+}", _MANAGE, logs.show_log, Body.NONE, "A worker's log, or `daemon`."),
     Route("POST", "/roost/v1/models/{name:.+}/load", _MANAGE, own_api.load, Body.NONE, "Make a model resident."),

@@ -16,6 +16,7 @@ from roost.gateway.filters import BodyPolicy
 from roost.gateway.held import Held
 from roost.gateway.hosts import allowed_hosts
 from roost.gateway.metrics import Metrics
+from roost.gateway.quotas import Quotas
 from roost.gateway.redirects import ActiveProfile, pinned, selected
 from roost.registry.resolve import aliases_of, all_roles, resolve
 from roost.registry.types import Redirect, Resolution
@@ -32,6 +33,7 @@ class Gateway:
     control: bool = False
     profile: ActiveProfile = field(default_factory=ActiveProfile)
     held: Held = field(default_factory=Held)
+    quotas: Quotas = field(default_factory=Quotas)
     _settled: Settled | None = field(default=None, repr=False)
 
     def settled(self) -> Settled:

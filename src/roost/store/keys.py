@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -36,6 +36,26 @@ class Consumer:
     key_id: str
     name: str
     admin: bool = False
+    #: The names that it may ask for, exactly as a request writes them; None: any.
+    names: frozenset[str] | None = None
+    #: None: no limit.
+    requests_per_minute: int | None = None
+    requests_at_once: int | None = None
+
+    def may_ask_for(self, name: str) -> bool:
+        return self.names is None or name in self.names
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a new key is held to; None: no limit."""
+
+    names: tuple[str, ...] | None = None
+    requests_per_minute: int | None = None
+    requests_at_once: int | None = None
+
+
+NO_LIMITS = Limits()
 
 
 class KeyRecord(BaseModel):
@@ -50,9 +70,17 @@ class KeyRecord(BaseModel):
     created_at: float
     expires_at: float | None = None
     key_id: str = Field(pattern=r"^[0-9a-f]{12}$")
+    names: tuple[str, ...] | None = None
+    requests_per_minute: int | None = Field(None, ge=1)
+    requests_at_once: int | None = Field(None, ge=1)
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
+
+    def consumer(self) -> Consumer:
+        """Its owner, with what the owner may."""
+        names = None if self.names is None else frozenset(self.names)
+        return Consumer(self.key_id, self.name, self.admin, names, self.requests_per_minute, self.requests_at_once)
 
 
 class _Content(BaseModel):
@@ -115,7 +143,7 @@ class KeyFile:
         matches = hmac.compare_digest(_digest(secret), record.sha256 if record else _NO_DIGEST)
         if record is None or not matches or record.expired(self._now()):
             return None
-        return Consumer(record.key_id, record.name, record.admin)
+        return record.consumer()
 
     def problem(self) -> str | None:
         """Why the file cannot be used, for status and doctor; None when it can."""
@@ -134,12 +162,17 @@ class KeyFile:
         """All keys, oldest first. Raises BadConfiguration when the file is broken."""
         return tuple(sorted(self._usable().records.values(), key=lambda record: record.created_at))
 
-    def add(self, name: str, *, expires_at: float | None = None, admin: bool = False) -> str:
+    def add(
+        self, name: str, *, expires_at: float | None = None, admin: bool = False, limits: Limits = NO_LIMITS
+    ) -> str:
         """Makes a key and returns it: it cannot be shown again. `expires_at` is a Unix time.
 
-        Raises BadConfiguration (no proper name, an expiry in the past, a broken file) or StorageFull.
+        Raises BadConfiguration (no proper name, an expiry in the past, an administrator who is kept to some names, a
+        broken file) or StorageFull.
         """
         _refuse_name(name)
+        if admin and limits.names is not None:
+            raise BadConfiguration(f"cannot add key {name!r}: an administrator may give any role any model")
         if expires_at is not None and expires_at <= self._now():
             raise BadConfiguration(f"cannot add key {name!r}: its expiry has passed already; choose a later one")
         public, secret = secrets.token_hex(6), secrets.token_hex(32)
@@ -150,6 +183,7 @@ class KeyFile:
             sha256=_digest(secret),
             created_at=self._now(),
             expires_at=expires_at,
+            **asdict(limits),
         )
         self._change(lambda before: _Content(keys=(*before.keys, record)))
         return f"roost-{public}-{secret}"

@@ -107,6 +107,10 @@ async def test_status_activity_and_decisions_are_told(gate: Front) -> None:
     assert (await ask(gate, "GET", "/roost/v1/activity?limit=x", status=400))["error"]["param"] == "limit"
 
 
+async def test_usage_is_told_by_name(gate: Front) -> None:
+    assert await ask(gate, "GET", "/roost/v1/usage") == {"usage": {}}
+
+
 async def test_models_are_loaded_and_unloaded_by_ids_with_slashes_and_roles(gate: Front) -> None:
     assert await ask(gate, "POST", f"/roost/v1/models/{MODEL}/load") == {"model": MODEL, "state": "ready"}
     await ask(gate, "POST", "/roost/v1/models/embedding/unload")

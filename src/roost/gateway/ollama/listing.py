@@ -32,7 +32,11 @@ async def version(call: Call) -> web.StreamResponse:
 
 async def tags(call: Call) -> web.StreamResponse:
     """Roles and models that can be asked for; what cannot be reached now is left out."""
-    rows = [row(name, model, created(model)) for name, _, model in listed(call.gateway) if isinstance(model, ModelSpec)]
+    rows = [
+        row(name, model, created(model))
+        for name, _, model in listed(call.gateway)
+        if isinstance(model, ModelSpec) and call.may_ask_for(name)
+    ]
     return web.json_response({"models": rows})
 
 
@@ -42,7 +46,7 @@ async def show(call: Call) -> web.StreamResponse:
     document = parse_object(await read_body(call.request, settings.gateway), settings.gateway.max_json_depth)
     # `name` is the key of clients before 2024.
     asked = document.values.get("model") or document.values.get("name")
-    resolution = gateway.resolve(requested_name({"model": spelt_here(gateway, asked)}, settings))
+    resolution = call.resolve(requested_name({"model": spelt_here(gateway, asked)}, settings))
     model = gateway.spec(resolution)
     call.exchange.resolution = resolution
     context = window(gateway, model, view_of(gateway, model.id))
