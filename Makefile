@@ -113,14 +113,14 @@ test-containers: $(TEST_STAMP)
 	$(PREPARE)
 	ROOST_TEST_CONTAINERS=1 $(PYTEST) -m containers -rs $(PYTEST_ARGS)
 
-# The agents live outside the tree too; nothing that a package brings is run to install it.
+# The agents live outside the tree too, with programs of their own for each platform (1.1 GB); nothing that a package brings is run to install it.
 AGENTS := $(CACHE)/agents
 test-agents: $(TEST_STAMP)
 	@command -v npm >/dev/null || { echo "cannot test agents: npm is missing; install Node.js 20 or newer" >&2; exit 1; }
 	$(PREPARE)
 	mkdir -p "$(AGENTS)"
 	cp requirements/agents/package.json requirements/agents/package-lock.json "$(AGENTS)"
-	npm install --prefix "$(AGENTS)" --omit=optional --ignore-scripts --no-audit --no-fund
+	npm install --prefix "$(AGENTS)" --ignore-scripts --no-audit --no-fund
 	$(PIP_INSTALL) --require-hashes --requirement requirements/agents.txt
 	ROOST_TEST_AGENTS="$(AGENTS)" $(PYTEST) -m agents -rs $(PYTEST_ARGS)
 

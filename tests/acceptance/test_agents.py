@@ -1,5 +1,5 @@
 """Clients of others finish a task with two tools on a model whose every call leaks as text: the official SDK,
-LangChain, a coding agent. The model is a scripted stand-in; roost, its endpoint and the clients are the real ones."""
+LangChain, coding agents. The model is a scripted stand-in; roost, its endpoint and the clients are the real ones."""
 
 from __future__ import annotations
 
@@ -111,21 +111,89 @@ def test_langchain(leaking: Roost, work: Path) -> None:
     assert not any(getattr(message, "invalid_tool_calls", ()) for message in messages)
 
 
-@pytest.mark.agents
-@pytest.mark.skipif(not AGENTS, reason="ROOST_TEST_AGENTS names no folder with agents; make test-agents makes one")
-def test_qwen_code(leaking: Roost, work: Path, tmp_path: Path) -> None:
-    (tmp_path / ".qwen").mkdir()
-    (tmp_path / ".qwen/settings.json").write_text(json.dumps({"privacy": {"usageStatisticsEnabled": False}}))
-    address = ("--auth-type", "openai", "--openai-base-url", f"{leaking.url}/v1", "--openai-api-key", "none")
-    agent = str(Path(AGENTS) / "node_modules/.bin/qwen")
-    done = subprocess.run(
-        [agent, "--yolo", "--chat-recording", "false", "--model", "default", *address, TASK],
+def served(roost: Roost, *turns: str) -> Roost:
+    """A roost whose default model says these turns, one for each number of tool results."""
+    httpx.post(f"{roost.url}/upstream/a/stand-in/behave", json={"turns": list(turns)}).raise_for_status()
+    return roost
+
+
+def at_work(command: list[str], work: Path, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """An agent with a home of its own, told to do the task."""
+    return subprocess.run(
+        [str(Path(AGENTS) / "node_modules" / command[0]), *command[1:]],
         cwd=work,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+needs_agents = pytest.mark.skipif(
+    not AGENTS, reason="ROOST_TEST_AGENTS names no folder with agents; make test-agents makes one"
+)
+
+
+@pytest.mark.agents
+@needs_agents
+def test_qwen_code(leaking: Roost, work: Path, tmp_path: Path) -> None:
+    """Over /v1/chat/completions."""
+    (tmp_path / ".qwen").mkdir()
+    (tmp_path / ".qwen/settings.json").write_text(json.dumps({"privacy": {"usageStatisticsEnabled": False}}))
+    address = ("--auth-type", "openai", "--openai-base-url", f"{leaking.url}/v1", "--openai-api-key", "none")
+    quiet = ("--yolo", "--chat-recording", "false")
+    done = at_work([".bin/qwen", *quiet, "--model", "default", *address, TASK], work, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stdout.strip(), (work / "sum.txt").read_text()) == (DONE, "42\n")
+
+
+@pytest.mark.agents
+@needs_agents
+def test_claude_code(leaking: Roost, work: Path, tmp_path: Path) -> None:
+    """Over /v1/messages."""
+    served(
+        leaking,
+        leaked("Read", file_path=str(work / "numbers.txt")),
+        leaked("Write", file_path=str(work / "sum.txt"), content="42\n"),
+        DONE,
+    )
+    # Its program comes in a package for each platform.
+    (program,) = (Path(AGENTS) / "node_modules").glob("@anthropic-ai/claude-code-*/claude")
+    done = at_work(
+        [str(program), "-p", TASK, "--permission-mode", "acceptEdits", "--allowedTools", "Read,Write"],
+        work,
+        tmp_path,
+        ANTHROPIC_BASE_URL=leaking.url,
+        ANTHROPIC_AUTH_TOKEN="none",
+        # The name `default` is one of its own.
+        ANTHROPIC_MODEL="quickest",
+        ANTHROPIC_DEFAULT_HAIKU_MODEL="quickest",
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+        DISABLE_AUTOUPDATER="1",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stdout.strip(), (work / "sum.txt").read_text()) == (DONE, "42\n")
+
+
+@pytest.mark.agents
+@needs_agents
+def test_codex(leaking: Roost, work: Path, tmp_path: Path) -> None:
+    """Over /v1/responses."""
+    (tmp_path / ".codex").mkdir()
+    (tmp_path / ".codex/config.toml").write_text(
+        f"""
+        model = "default"
+        model_provider = "roost"
+        [model_providers.roost]
+        name = "roost"
+        base_url = "{leaking.url}/v1"
+        wire_api = "responses"
+        """
+    )
+    served(
+        leaking, leaked("exec_command", cmd="cat numbers.txt"), leaked("exec_command", cmd="echo 42 > sum.txt"), DONE
+    )
+    done = at_work([".bin/codex", "exec", "--skip-git-repo-check", "--yolo", TASK], work, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.stdout.strip(), (work / "sum.txt").read_text()) == (DONE, "42\n")
