@@ -34,6 +34,7 @@ ROWS: dict[Scope, str] = {
     Scope.USE: """
         GET /metrics GET /v1/models GET /v1/models/{name:.+} GET /roost/v1/status GET /roost/v1/workers
         GET /roost/v1/openapi.json POST /v1/chat/completions POST /v1/completions POST /v1/embeddings POST /v1/rerank
+        POST /v1/responses POST /v1/messages POST /v1/messages/count_tokens
         GET /api/version HEAD /api/version GET /api/tags HEAD /api/tags GET /api/ps POST /api/show POST /api/chat
         POST /api/generate POST /api/embed POST /api/embeddings POST /api/pull POST /api/push POST /api/create
         POST /api/copy DELETE /api/delete GET /running POST /v1/reranking POST /rerank POST /reranking POST /infill
@@ -43,7 +44,7 @@ ROWS: dict[Scope, str] = {
         POST /v/responses POST /v/messages POST /v/messages/count_tokens POST /v/embeddings POST /v/rerank
         POST /v/reranking""",
     Scope.MANAGE: """
-        GET /roost/v1/activity GET /roost/v1/decisions GET /roost/v1/logs/{worker:.+}
+        GET /roost/v1/activity GET /roost/v1/decisions GET /roost/v1/usage GET /roost/v1/logs/{worker:.+}
         POST /roost/v1/models/{name:.+}/load POST /roost/v1/models/{name:.+}/unload POST /roost/v1/workers/restart
         POST /roost/v1/workers/restart/{name:.+} PUT /roost/v1/roles/{role:.+}
         GET /upstream/{target:.+} HEAD /upstream/{target:.+} POST /upstream/{target:.+} PUT /upstream/{target:.+}

@@ -173,6 +173,7 @@ class Injector:
 
     async def herd(self) -> None:
         """Many at once for a model that is not loaded."""
+        unloaded_at = time.time()
         await self.unload(DEFT)
         began_at = time.time()
         first: list[float] = []
@@ -182,7 +183,7 @@ class Injector:
             first.append(request.ended_at)
 
         await asyncio.gather(*(one(self.mix.quick(DEFT, "herd")) for _ in range(self.herd_size)))
-        self.herds.append(Herd(DEFT, self.herd_size, began_at, min(first)))
+        self.herds.append(Herd(DEFT, self.herd_size, began_at, min(first), unloaded_at))
         self.note("herd", DEFT, began_at)
 
     async def log_flood(self) -> None:

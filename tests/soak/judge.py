@@ -339,7 +339,7 @@ def _herds(record: Record, volume: Volume) -> Iterator[Row]:
 
 
 def _during(fact: Fact, herd: Herd) -> bool:
-    return herd.began_at <= fact.at <= herd.ended_at
+    return herd.unloaded_at <= fact.at <= herd.ended_at
 
 
 def _overlap(fault: Fault, herd: Herd) -> bool:

@@ -110,6 +110,8 @@ class Herd:
     size: int
     began_at: float
     ended_at: float
+    #: When it was told to go: from then on somebody else's request may have been the one that started it.
+    unloaded_at: float
 
 
 @dataclass(frozen=True)

@@ -266,10 +266,12 @@ def test_a_worker_that_worked_is_not_killed() -> None:
 
 
 def test_a_herd_starts_one_worker() -> None:
-    herd = Herd("b", 40, 30.0, 33.0)
+    herd = Herd("b", 40, 30.0, 33.0, 29.0)
     start = Fact("b", 1, "start", 30.1)
+    by_another = Fact("b", 1, "start", 29.9)
     again = Fact("b", 2, "start", 31.0)
     assert spoilt(record(herds=(herd,), facts=(*FACTS, start))) == []
+    assert spoilt(record(herds=(herd,), facts=(*FACTS, by_another))) == []
     assert spoilt(record(herds=(herd,), facts=(*FACTS, start, again)))
     assert spoilt(record(herds=(herd,)))
     disturbed = (fault("a command that fails", 31.0, model="b"), fault("unload", 50))
