@@ -171,7 +171,7 @@ docs: $(TEST_STAMP)
 # The resolvers have an environment of their own: what they need is no part of roost.
 PIP_COMPILE := build/lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
-  --build-deps-for editable --build-deps-for wheel --extra llama --extra hub --extra import
+  --build-deps-for editable --build-deps-for wheel --extra llama --extra hub --extra import --extra nodes --extra cloud
 
 lock:
 	$(PYTHON) -m venv build/lock
