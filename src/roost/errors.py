@@ -11,8 +11,8 @@ RoostError
 ├── ServerError 500           InternalError
 ├── BadGateway 502            UpstreamCrashed, UpstreamDisconnected, UnusableAnswer
 ├── Unavailable 503           ModelLoading, ModelLoadingTimeout, ModelNotResident, ModelUnavailable, WorkerFailed,
-│                             WorkerOutOfMemory, NodeUnreachable, InsufficientMemory, ShuttingDown, StorageFull,
-│                             TooManyConnections
+│                             WorkerOutOfMemory, NodeUnreachable, CloudRefused, InsufficientMemory, ShuttingDown,
+│                             StorageFull, TooManyConnections
 ├── GatewayTimeout 504        UpstreamStalled
 └── BadConfiguration 503      with its problems; the CLI exits with 78
 
@@ -231,6 +231,12 @@ class NodeUnreachable(Unavailable):
     """Nobody answers at the address of a server that roost does not run itself; it is tried again by itself."""
 
     code = "node_unreachable"
+
+
+class CloudRefused(Unavailable):
+    """A provider is not asked: no key, no connection, closed after failures, its budget spent, or a private request."""
+
+    code = "cloud_refused"
 
 
 class InsufficientMemory(Unavailable):

@@ -13,10 +13,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from roost.config.far import CloudModelSettings, WakeSettings
 from roost.config.layers import PATH_VARIABLES
 from roost.config.schema import field_type, is_model
 from roost.config.settings import (
+    CandidateSettings,
     ClampRule,
+    ClassSettings,
+    CloudSettings,
     CommandWorker,
     ExternalWorker,
     FilterSettings,
@@ -53,6 +57,11 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ('[models."ID".command]', CommandWorker),
     ('[models."ID".external]', ExternalWorker),
     ("[roles.NAME]", RoleSettings),
+    ("[classes.NAME]", ClassSettings),
+    ("[[roles.NAME.candidates]], [[classes.NAME.candidates]]", CandidateSettings),
+    ("[clouds.NAME]", CloudSettings),
+    ('[clouds.NAME.models."ID"]', CloudModelSettings),
+    ("[nodes.wake.NAME]", WakeSettings),
     ("[residency.groups.NAME]", GroupSettings),
     ("[residency.matrix]", MatrixSettings),
     ("[selectors.NAME]", SelectorSettings),

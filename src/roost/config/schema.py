@@ -25,7 +25,7 @@ _KNOB_TABLES: dict[tuple[type[BaseModel], str], Any] = {
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _CLOSE_ENOUGH = 0.6
 #: Longer lists of keys are not read.
-_MOST_SHOWN = 20
+_MOST_SHOWN = 28
 
 
 def dotted(path: Iterable[str]) -> str:

@@ -9,9 +9,18 @@ from pydantic import Field
 
 from roost.config.coexistence import CoexistenceSettings as CoexistenceSettings
 from roost.config.coexistence import ParkSettings as ParkSettings
+from roost.config.far import CANDIDATES, PRIVATE
+from roost.config.far import CandidateSettings as CandidateSettings
+from roost.config.far import ClassSettings as ClassSettings
+from roost.config.far import CloudSettings as CloudSettings
+from roost.config.far import NodesSettings as NodesSettings
+from roost.config.far import PrivacySettings as PrivacySettings
 from roost.config.knobs import Knobs as Knobs
 from roost.config.section import MOST_GB
 from roost.config.section import Section as Section
+from roost.config.selecting import ProfileSettings as ProfileSettings
+from roost.config.selecting import SelectorSettings as SelectorSettings
+from roost.config.selecting import Strategy as Strategy
 
 
 class RotationPolicy(StrEnum):
@@ -273,41 +282,8 @@ class RoleSettings(Section):
         "capability, such as vision.",
     )
     filters: FilterSettings = Field(FilterSettings(), description="Changes to requests that name this role.")
-
-
-class Strategy(StrEnum):
-    #: The first target that is loaded, else the first that is loading, else the first.
-    WARM = "warm"
-    #: Always the first target.
-    PIN = "pin"
-    #: The least busy of the loaded targets; the next one when each of these has `spillover` requests.
-    SPILLOVER = "spillover"
-
-
-class SelectorSettings(Section):
-    """`[selectors.NAME]`: a name like a role, which means one of several models, chosen at each request. The answer
-    says which one it was; `x-roost-fallback: never` asks for the first target alone."""
-
-    strategy: Strategy = Field(
-        description="warm: the first target that is loaded, else one that is loading, else the first; pin: the first; "
-        "spillover: the least busy of the loaded ones, and the next when each has `spillover` requests."
-    )
-    targets: tuple[str, ...] = Field(description="Physical ids or aliases, the preferred one first.")
-    spillover: int = Field(1, ge=1, description="Requests that a loaded target takes before the next one is used.")
-    name: str = Field("", description="Shown beside it in lists.")
-    description: str = Field("", description="What it is for, shown in lists.")
-    unlisted: bool = Field(False, description="Not listed, though whoever knows its name may use it.")
-
-
-class ProfileSettings(Section):
-    """`[profiles.NAME]`: what some names mean while this profile is the active one. `PUT /api/profiles/active` changes
-    that, until the next start. A physical id and a role are never changed by a profile."""
-
-    description: str = Field("", description="What it is for, shown in lists.")
-    pins: dict[str, str] = Field(
-        default_factory=dict,
-        description='Name -> physical id, alias or selector; "" makes the name unknown (404).',
-    )
+    candidates: tuple[CandidateSettings, ...] = Field((), description=CANDIDATES)
+    private: bool = Field(False, description=PRIVATE)
 
 
 class Settings(Section):
@@ -329,6 +305,10 @@ class Settings(Section):
     engines: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Knobs for one engine, by its name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="What is set for one model, by its id.")
     roles: dict[str, RoleSettings] = Field(default_factory=dict, description="What a role asks of its model.")
+    classes: dict[str, ClassSettings] = Field(default_factory=dict, description="Kinds of work, and where each goes.")
+    nodes: NodesSettings = NodesSettings()
+    clouds: dict[str, CloudSettings] = Field(default_factory=dict, description="Providers that may be asked, by name.")
+    privacy: PrivacySettings = PrivacySettings()
     selectors: dict[str, SelectorSettings] = Field(default_factory=dict, description="Names that choose a model.")
     profiles: dict[str, ProfileSettings] = Field(default_factory=dict, description="Meanings of names, by profile.")
     profile: str = Field("", description="The profile that is active at the start; empty: none.")
