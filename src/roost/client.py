@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
@@ -104,6 +104,11 @@ class DaemonClient:
         answer = await self._json("GET", "/v1/models", timeout_s=QUESTION_TIMEOUT_S)
         return list(answer["data"])
 
+    async def explain(self, name: str, asked: Mapping[str, str]) -> dict[str, Any]:
+        """Where a request for this name would go; `asked`: what matters of it, as `/roost/v1/explain` takes it."""
+        query = urlencode({"name": name, **asked})
+        return dict(await self._json("GET", f"/roost/v1/explain?{query}", timeout_s=QUESTION_TIMEOUT_S))
+
     async def usage(self) -> dict[str, dict[str, Any]]:
         """What was asked with the keys of each name."""
         answer = await self._json("GET", "/roost/v1/usage", timeout_s=QUESTION_TIMEOUT_S)
@@ -138,13 +143,18 @@ class DaemonClient:
                 yield piece
 
     async def chat(
-        self, model: str, messages: Sequence[Mapping[str, str]], *, max_tokens: int | None = None
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Delta]:
         """Stream a reply. Raises RoostClientError when it is refused, or breaks off before its proper end."""
         body: dict[str, Any] = {"model": model, "messages": [dict(message) for message in messages], "stream": True}
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
-        async with self._request("POST", "/v1/chat/completions", body=body) as response:
+        async with self._request("POST", "/v1/chat/completions", body=body, headers=headers) as response:
             async for event in _events(response):
                 if delta := _delta(event):
                     yield delta

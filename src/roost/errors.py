@@ -3,7 +3,7 @@
 RoostError
 ├── BadRequest 400            InvalidJson, InvalidUtf8, MissingParameter, InvalidType, ContextLengthExceeded, Refused
 ├── InvalidApiKey 401
-├── Forbidden 403             OriginNotAllowed, HostNotAllowed
+├── Forbidden 403             OriginNotAllowed, HostNotAllowed, SecretInPrompt
 ├── NotFound 404              ModelNotFound
 ├── MethodNotAllowed 405
 ├── RequestTimeout 408 · Conflict 409 · RequestTooLarge 413 · UnsupportedMediaType 415 · HeadersTooLarge 431
@@ -105,6 +105,12 @@ class OriginNotAllowed(Forbidden):
 
 class HostNotAllowed(Forbidden):
     code = "host_not_allowed"
+
+
+class SecretInPrompt(Forbidden):
+    """What looks like a secret would have gone to a provider; it went nowhere."""
+
+    code = "secret_in_prompt"
 
 
 class NotFound(RoostError):

@@ -44,7 +44,8 @@ ROWS: dict[Scope, str] = {
         POST /v/responses POST /v/messages POST /v/messages/count_tokens POST /v/embeddings POST /v/rerank
         POST /v/reranking""",
     Scope.MANAGE: """
-        GET /roost/v1/activity GET /roost/v1/decisions GET /roost/v1/usage GET /roost/v1/logs/{worker:.+}
+        GET /roost/v1/activity GET /roost/v1/decisions GET /roost/v1/explain GET /roost/v1/usage
+        GET /roost/v1/logs/{worker:.+}
         POST /roost/v1/models/{name:.+}/load POST /roost/v1/models/{name:.+}/unload POST /roost/v1/workers/restart
         POST /roost/v1/workers/restart/{name:.+} PUT /roost/v1/roles/{role:.+}
         GET /upstream/{target:.+} HEAD /upstream/{target:.+} POST /upstream/{target:.+} PUT /upstream/{target:.+}

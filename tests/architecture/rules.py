@@ -14,6 +14,7 @@ COMMON = frozenset(
         "roost.config.knobs",
         "roost.config.coexistence",
         "roost.config.far",
+        "roost.config.places",
         "roost.config.selecting",
         "roost.config.paths",
         "roost.catalog.spec",

@@ -34,6 +34,7 @@ def ask(
     role: Annotated[str, typer.Option("--model", "-m", metavar="ROLE", help=ROLE_HELP)] = "default",
     system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="How it shall answer.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help=TOKENS_HELP)] = None,
+    local: Annotated[bool, typer.Option("--local", help="Never at a provider, whatever the settings say.")] = False,
 ) -> None:
     """Ask once; the answer streams to standard output and nothing else does.
 
@@ -51,7 +52,7 @@ def ask(
     messages = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
 
     async def converse(client: DaemonClient) -> Answer:
-        return await stream_answer(client, role, messages, max_tokens=max_tokens)
+        return await stream_answer(client, role, messages, max_tokens=max_tokens, is_local=local)
 
     if ask_daemon(converse).finish == "length":
         note(CUT)
@@ -63,12 +64,14 @@ async def stream_answer(
     messages: Sequence[Mapping[str, str]],
     *,
     max_tokens: int | None = None,
+    is_local: bool = False,
     reasoning: Callable[[str], None] = lambda _: None,
 ) -> Answer:
     """Write the answer to standard output as it comes, ending in a line break, also when it breaks off."""
     said, finish = "", ""
+    headers = {"x-roost-local-only": "1"} if is_local else None
     try:
-        async for delta in client.chat(model, messages, max_tokens=max_tokens):
+        async for delta in client.chat(model, messages, max_tokens=max_tokens, headers=headers):
             reasoning(delta.reasoning)
             sys.stdout.write(delta.text)
             sys.stdout.flush()

@@ -10,7 +10,7 @@ import typer
 from roost.cli.arguments import not_empty
 from roost.cli.doors import ask_daemon
 from roost.cli.models import JsonOption
-from roost.cli.output import say, say_json
+from roost.cli.output import say, say_all, say_json
 from roost.cli.status_text import NOT_LOADED, live_workers
 from roost.errors import ModelNotFound
 from roost.registry.types import AUXILIARY_ROLES
@@ -31,15 +31,64 @@ def explain(
     name: Annotated[
         str, typer.Argument(metavar="ROLE", help="Role, model id or alias, as a request names it.", callback=not_empty)
     ],
+    prompt_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Of a request with a prompt of about so many tokens.")
+    ] = None,
+    tools: Annotated[bool, typer.Option("--tools", help="Of a request with tools.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Of a request with images.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Of a request that must stay on machines of yours.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a name resolves to, why, and what a request for it would meet now.
 
+    Of a name with candidates: each of them, and which one it would be.
+
     \b
     Examples:
       roost explain coding
+      roost explain coding --prompt-tokens 30000 --tools
       roost explain embedding --json
     """
+    flags = {"tools": tools, "images": images, "local_only": local}
+    asked = {word: "1" for word, said in flags.items() if said}
+    asked |= {"prompt_tokens": str(prompt_tokens)} if prompt_tokens is not None else {}
+    found = ask_daemon(lambda client: client.explain(name, asked))
+    if leads_on(found):
+        show_ways(found, as_json=as_json)
+    else:
+        _explain_here(name, as_json=as_json)
+
+
+def leads_on(found: dict[str, Any]) -> bool:
+    """Whether a name has candidates, or means a model of another machine."""
+    return bool(found["steps"]) or bool(found.get("is_elsewhere"))
+
+
+def show_ways(found: dict[str, Any], *, as_json: bool) -> None:
+    """Each candidate with its reason, and where it would go."""
+    if as_json:
+        say_json(found)
+        return
+    say_all(ways_text(found))
+
+
+def ways_text(found: dict[str, Any]) -> list[str]:
+    """The same as lines."""
+    lines = []
+    if found["kind"] != "name":
+        private = ", and is private: it never goes to a cloud" if found["private"] else ""
+        lines.append(f'"{found["name"]}" is a {found["kind"]} with candidates{private}')
+    for number, step in enumerate(found["steps"], 1):
+        mark = "yes" if step["may_serve"] else "no"
+        model = f" ({step['model']})" if step["model"] else ""
+        lines.append(f"{number}. {step['to']}{model}: {mark}, {step['reason']}")
+    goes_to = found["goes_to"]
+    lines.append(f"it goes to {goes_to['to']}: {goes_to['model']}" if goes_to else "nobody can serve it now")
+    return [*lines, *found["notes"]]
+
+
+def _explain_here(name: str, *, as_json: bool) -> None:
+    """What one name means on this machine, step by step."""
 
     async def call(client: DaemonClient) -> tuple[StatusReport, dict[str, Any] | None]:
         status = await client.status()

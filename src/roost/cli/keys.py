@@ -57,6 +57,13 @@ def keys_add(
     concurrency: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Requests at once; left out: no limit.")
     ] = None,
+    no_cloud: Annotated[
+        bool, typer.Option("--no-cloud", help="Its requests never go to a provider, whatever the settings say.")
+    ] = False,
+    cloud_usd_per_day: Annotated[
+        float | None,
+        typer.Option(metavar="USD", min=0, help="What its requests may cost at clouds in a day; left out: no limit."),
+    ] = None,
 ) -> None:
     """Make a key and print it, once: only its hash is kept.
 
@@ -66,8 +73,9 @@ def keys_add(
     Examples:
       roost keys add laptop
       roost keys add ci --expires 30d --roles coding,default --rpm 30 --concurrency 2
+      roost keys add notes --no-cloud
     """
-    limits = Limits(names_in(roles), rpm, concurrency)
+    limits = Limits(names_in(roles), rpm, concurrency, no_cloud, cloud_usd_per_day)
     keys = key_file(here())
     first = not keys.configured()
     expires_at = time.time() + lifetime_s(expires_in) if expires_in else None
@@ -114,12 +122,16 @@ def _row(key: KeyRecord, used: dict[str, Any] | None, now: float) -> tuple[str, 
 def _allowed(key: KeyRecord) -> str:
     """What it may, in a few words."""
     if key.admin:
-        return "everything"
+        return "everything but clouds" if key.no_cloud else "everything"
     said = [",".join(key.names) if key.names else "any model"]
     if key.requests_per_minute:
         said.append(f"{key.requests_per_minute} a minute")
     if key.requests_at_once:
         said.append(f"{key.requests_at_once} at once")
+    if key.no_cloud:
+        said.append("no cloud")
+    elif key.cloud_usd_per_day is not None:
+        said.append(f"{key.cloud_usd_per_day:g} USD a day at clouds")
     return ", ".join(said)
 
 

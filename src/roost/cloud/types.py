@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roost.engines.far import FarServer
+from roost.errors import CloudRefused, ModelNotFound
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,35 @@ class Clouds(Protocol):
     def secret_in(self, texts: Iterable[str]) -> str | None:
         """The kind of the first thing that looks like a secret (never the thing itself); None: nothing does."""
         ...
+
+
+class NoClouds:
+    """No provider is set."""
+
+    def views(self) -> tuple[CloudView, ...]:
+        return ()
+
+    def model(self, cloud: str, model_id: str) -> CloudModel:
+        raise ModelNotFound(f"no provider of the name {cloud!r} is set; add [clouds.{cloud}] to roost.toml")
+
+    async def reach(
+        self, cloud: str, model_id: str, *, key_budget_usd: float | None, key_name: str | None
+    ) -> FarServer:
+        raise CloudRefused(f"no provider of the name {cloud!r} is set; add [clouds.{cloud}] to roost.toml")
+
+    def note(self, cloud: str, *, failed: bool) -> None:
+        """Of nobody."""
+
+    def spent(
+        self,
+        cloud: str,
+        model_id: str,
+        key_name: str | None,
+        prompt_tokens: int,
+        cached_tokens: int,
+        completion_tokens: int,
+    ) -> float | None:
+        return None
+
+    def secret_in(self, texts: Iterable[str]) -> str | None:
+        return None

@@ -13,6 +13,7 @@ from roost.api import Problem
 from roost.config.check_knobs import check_knobs
 from roost.config.check_models import check_filters, check_models, unknown_capabilities
 from roost.config.check_redirects import check_redirects
+from roost.config.check_routes import check_routes
 from roost.config.findings import Facts, did_you_mean, error, warning
 from roost.config.layout import BadLayout, anything, layout_of, models_named
 from roost.config.schema import dotted
@@ -165,5 +166,6 @@ CHECKS: tuple[Callable[[Settings, Facts], Iterator[Problem]], ...] = (
     check_knobs,
     check_models,
     check_redirects,
+    check_routes,
     _check_roles,
 )

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import aiohttp
 
-from roost.engines.wire import Posted
+from roost.engines.wire import Poster as FarWire
 
-
-class FarWire(Protocol):
-    """What `Wire` does, perhaps in another protocol behind it."""
-
-    async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:
-        """Raises aiohttp.ClientError, OSError or RoostError; cancelled, it breaks the connection."""
-        ...
+__all__ = ["FarServer", "FarWire"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import aiohttp
 
 from roost.catalog.spec import ModelFile, ModelSpec
 from roost.config.settings import Knobs, ModelSettings
-from roost.engines.wire import Wire
+from roost.engines.wire import Poster
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class WorkerHttp:
 
     session: aiohttp.ClientSession
     #: The short way over the session's connections, for JSON.
-    wire: Wire
+    wire: Poster
     base_url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     #: From the endpoint.

@@ -26,7 +26,19 @@ class Call:
         """What the name in this request means; `x-roost-fallback: never` asks for no other target than the first.
         Raises ModelNotFound, Forbidden."""
         self.check_name(name)
-        return self.gateway.resolve(name, first_only=self.request.headers.get("x-roost-fallback") == "never")
+        return self.gateway.resolve(name, first_only=self.first_only)
+
+    @property
+    def first_only(self) -> bool:
+        """`x-roost-fallback: never`: the first that the name means, or nobody."""
+        return self.request.headers.get("x-roost-fallback") == "never"
+
+    def resolve_anywhere(self, name: str) -> Resolution:
+        """The same, with the models of paired machines; a request that came from one of these goes to no other."""
+        self.check_name(name)
+        if self.exchange.peer is not None:
+            return self.gateway.resolve(name, first_only=self.first_only)
+        return self.gateway.resolve_anywhere(name, first_only=self.first_only)
 
     def may_ask_for(self, name: str) -> bool:
         """Whether the key of this request is for this name."""

@@ -70,8 +70,11 @@ class ClientStream:
             await self._write_crowded(data)
         self._last_write = self._loop.time()
 
-    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str]) -> None:
-        """Send an SSE comment after each `heartbeat_s` without a byte, until cancelled or the client is gone."""
+    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str], hush_s: float = 0.0) -> None:
+        """Send an SSE comment after each `heartbeat_s` without a byte, the first one not before `hush_s`, until
+        cancelled or the client is gone."""
+        if hush_s > heartbeat_s:
+            await asyncio.sleep(hush_s)
         while True:
             silent_s = self._loop.time() - self._last_write
             if silent_s < heartbeat_s or self._blocked:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from roost.api import RoleChange, RoleReport, StatusReport
 from roost.catalog.spec import ModelSpec
 from roost.catalog.types import CatalogView
+from roost.cloud.types import Clouds, NoClouds
 from roost.config.settings import Settings
+from roost.nodes.types import Nodes, NoNodes
 from roost.registry.types import RegistryState
 from roost.store.keys import Consumer
 from roost.store.types import ActivityLog
@@ -55,3 +57,8 @@ class GatewayDeps:
     verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None
     #: What each consumer has asked, by the names of keys; blocks.
     usage: Callable[[], Mapping[str, Usage]] = dict
+    #: Paired machines, and providers: what requests may be sent on to.
+    nodes: Nodes = field(default_factory=NoNodes)
+    clouds: Clouds = field(default_factory=NoClouds)
+    #: Whether this machine runs on battery now.
+    on_battery: Callable[[], bool] = lambda: False

@@ -87,6 +87,12 @@ class Exchange:
     #: Of the answer that was told, where no response can say it any more.
     told_status: int = 200
     cause: str | None = None
+    #: The paired machine that sent this request on; None: it came from a client.
+    peer: str | None = None
+    #: Candidates that were asked, or would have been, before the one that answers: `local=concurrency_limit`.
+    tried: tuple[str, ...] = ()
+    #: What it cost at a provider, in US dollars; None: nothing, or nobody knows.
+    cost_usd: float | None = None
     retry_count: int | None = None
     #: Of the matched route: the words that its clients read an error in.
     error_body: ErrorBody = error_bytes
@@ -123,6 +129,8 @@ class Exchange:
             headers["x-roost-node"] = self.node
         if self.reason is not None:
             headers["x-roost-route"] = self.reason
+        if self.tried:
+            headers["x-roost-tried"] = header_value(", ".join(self.tried))
         if self.capped is not None:
             headers["x-roost-capped"] = self.capped
         if self.tools is not None:
@@ -134,6 +142,12 @@ class Exchange:
         if self.thinking is not None:
             headers["x-roost-thinking"] = self.thinking
         return headers
+
+    def another_try(self, failed: str) -> None:
+        """What one candidate has said is forgotten: another one is asked."""
+        self.tried = (*self.tried, failed)
+        self.worker = self.reason = self.queued_s = self.cause = None
+        self.capped = self.tools = self.verdict = self.history = self.thinking = None
 
     def count(self, usage: Mapping[str, Any] | None, timings: Mapping[str, Any] | None) -> None:
         """Tokens as the engine counted them: OpenAI's usage first, llama.cpp's timings for the rest."""
@@ -200,7 +214,14 @@ class Exchange:
 
 def log_row(row: ActivityRow, exchange: Exchange) -> None:
     """The one line of a request: names, sizes, times and ids; of its tool calls what was done about them."""
-    said = (("tools", exchange.tools), ("history", exchange.history), ("thinking", exchange.thinking))
+    said = (
+        ("tools", exchange.tools),
+        ("history", exchange.history),
+        ("thinking", exchange.thinking),
+        ("peer", exchange.peer),
+        ("tried", ", ".join(exchange.tried) or None),
+        ("cost_usd", exchange.cost_usd),
+    )
     more = {key: value for key, value in said if value is not None}
     _log.info(
         "request",
@@ -210,6 +231,7 @@ def log_row(row: ActivityRow, exchange: Exchange) -> None:
         code=row.code,
         requested=row.requested,
         resolved=row.resolved,
+        node=row.node,
         worker=row.worker_id,
         pid=row.worker_pid,
         reason=row.route_reason,

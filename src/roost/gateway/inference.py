@@ -10,12 +10,15 @@ from aiohttp import web
 
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Settings
-from roost.errors import InvalidType, MissingParameter, ShuttingDown
+from roost.errors import ConcurrencyLimit, ShuttingDown
+from roost.gateway.attempts import first_that_serves
 from roost.gateway.body import read_body
 from roost.gateway.call import Call
 from roost.gateway.context import check_lower_bound
+from roost.gateway.destinations import Destination
 from roost.gateway.document import Document, parse_object
 from roost.gateway.exchange import shown_name
+from roost.gateway.far import Far, FarTicket
 from roost.gateway.fields import check_fields, least_prompt_bytes
 from roost.gateway.filters import UNVERIFIED, BodyPolicy, filtered
 from roost.gateway.job import Job
@@ -28,7 +31,7 @@ from roost.gateway.tools.layer import Layer
 from roost.gateway.tools.thoughts import thoughts_of
 from roost.gateway.whole import whole_answer
 from roost.registry.types import Resolution
-from roost.routing.choose import Standing, choose
+from roost.routing.choose import Standing, choose, chosen_far
 from roost.routing.decisions import Decision
 from roost.toolcalls.values import Mode
 from roost.workers.types import Entry, Phase, Ticket
@@ -39,11 +42,16 @@ def inference(surface: Surface) -> Callable[[Call], Awaitable[web.StreamResponse
 
     async def handle(call: Call) -> web.StreamResponse:
         settings = call.gateway.deps.settings()
-        job = place(call, surface, settings, await read_document(call, settings))
-        try:
-            return await (stream_answer(job) if job.streams else whole_answer(job))
-        finally:
-            job.ticket.leave()
+        document = await read_document(call, settings)
+
+        async def serve(destination: Destination) -> web.StreamResponse:
+            job = place(call, surface, settings, document, destination)
+            try:
+                return await (stream_answer(job) if job.streams else whole_answer(job))
+            finally:
+                job.ticket.leave()
+
+        return await first_that_serves(call, surface, settings, document.values, serve)
 
     return handle
 
@@ -63,20 +71,6 @@ def refuse_when_draining(call: Call) -> None:
         raise ShuttingDown("roost is shutting down and takes no new requests", retry_after_s=5)
 
 
-def requested_name(values: Mapping[str, Any], settings: Settings) -> str:
-    """The name in the body. Raises InvalidType, MissingParameter."""
-    name = values.get("model")
-    if name is not None and not isinstance(name, str):
-        raise InvalidType("`model` must be a string; name a role or an id", param="model")
-    if name:
-        return name
-    if settings.gateway.default_when_absent:
-        return "default"
-    raise MissingParameter(
-        "`model` is missing; name a role or an id, or set gateway.default_when_absent", param="model"
-    )
-
-
 def named_model(call: Call, name: str) -> ModelSpec:
     """What a name means in this request, kept for its row. Raises ModelNotFound, ModelUnavailable."""
     call.exchange.requested = shown_name(name)
@@ -84,17 +78,16 @@ def named_model(call: Call, name: str) -> ModelSpec:
     return call.gateway.spec(resolution)
 
 
-def place(call: Call, surface: Surface, settings: Settings, document: Document) -> Job:
+def place(call: Call, surface: Surface, settings: Settings, document: Document, destination: Destination) -> Job:
     """Everything that can be said before a worker is asked; ends with a place in line."""
     exchange, gateway = call.exchange, call.gateway
-    values = document.values
-    name = requested_name(values, settings)
-    exchange.requested = shown_name(name)
+    values, spec = document.values, destination.spec
+    resolution = exchange.resolution = destination.resolution
     exchange.stream = surface.generates and values.get("stream") is True
-    resolution = exchange.resolution = call.resolve(name)
-    spec = gateway.spec(resolution)
     check_fields(surface.name, values, settings.gateway.allow_fields)
     check_model(surface, spec, resolution, settings, values)
+    if destination.far is not None:
+        return _placed_far(call, surface, settings, document, destination, destination.far)
     settled = gateway.settled()
     check_lower_bound(surface.name, values, spec, settled.context_length(spec), surface.param)
     policy = settled.policy(resolution)
@@ -108,8 +101,45 @@ def place(call: Call, surface: Surface, settings: Settings, document: Document) 
     ticket = gateway.deps.pool.enter(
         resolution.model_id, _entry(call, settings, values, least_prompt_bytes(surface.name, values))
     )
-    route(call, resolution, ticket)
-    return Job(call, surface, document, changed.changes, policy, spec, settings, ticket, layer, thoughts, messages)
+    route(call, resolution, ticket, destination)
+    return Job(
+        call,
+        surface,
+        document,
+        changed.changes,
+        policy,
+        spec,
+        settings,
+        ticket,
+        layer,
+        thoughts,
+        messages,
+        patience_s=destination.patience_s,
+        hush_s=destination.hush_s,
+    )
+
+
+def _placed_far(
+    call: Call, surface: Surface, settings: Settings, document: Document, destination: Destination, far: Far
+) -> Job:
+    """Whoever serves it there looks after calls, formats and thoughts by itself."""
+    policy = call.gateway.settled().far_policy(destination.resolution)
+    changes = filtered(document.values, policy, "max_tokens", surface.generates).changes
+    ticket = FarTicket(far, destination.spec)
+    call.exchange.node = far.name
+    _decided(call, destination, chosen_far(destination.resolution, is_cloud=far.is_cloud))
+    return Job(
+        call,
+        surface,
+        document,
+        changes,
+        policy,
+        destination.spec,
+        settings,
+        ticket,
+        far=far,
+        hush_s=destination.hush_s,
+    )
 
 
 def _layer(call: Call, values: Mapping[str, Any], policy: BodyPolicy, spec: ModelSpec) -> Layer | None:
@@ -158,14 +188,22 @@ def _most_tokens(values: Mapping[str, Any]) -> int | None:
     return asked if isinstance(asked, int) and asked > 0 else None
 
 
-def route(call: Call, resolution: Resolution, ticket: Ticket) -> None:
+def route(call: Call, resolution: Resolution, ticket: Ticket, destination: Destination | None = None) -> None:
     """Choose where it runs, and keep the decision for whoever asks why."""
     progress = ticket.progress()
     waits = progress.phase in (Phase.QUEUED, Phase.STOPPING_OTHER)
     ready = progress.phase is Phase.READY or (waits and progress.resident)
-    choice = choose(resolution, Standing(ready, displaces=waits))
-    exchange = call.exchange
-    exchange.reason = choice.reason
+    reason = choose(resolution, Standing(ready, displaces=waits)).reason
+    _decided(call, destination or Destination(resolution, call.gateway.spec(resolution)), reason)
+
+
+def _decided(call: Call, destination: Destination, reason: str) -> None:
+    exchange, resolution = call.exchange, destination.resolution
+    if exchange.tried:
+        reason = f"{reason}-{_instead(exchange.tried[-1])}"
+    elif destination.is_kept:
+        reason = f"{reason}-kept"
+    exchange.reason = reason
     call.gateway.decisions.record(
         Decision(
             request_id=exchange.request_id,
@@ -174,6 +212,12 @@ def route(call: Call, resolution: Resolution, ticket: Ticket) -> None:
             role=resolution.role,
             resolved=resolution.model_id,
             node=exchange.node,
-            reason=choice.reason,
+            reason=reason,
+            steps=destination.steps,
         )
     )
+
+
+def _instead(failed: str) -> str:
+    """Why the candidate before did not serve."""
+    return "spillover" if failed.endswith(f"={ConcurrencyLimit.code}") else "fallback"

@@ -13,14 +13,16 @@ from yarl import URL
 
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Settings
-from roost.errors import RoostError, UpstreamDisconnected
+from roost.errors import ConcurrencyLimit, RoostError, UpstreamDisconnected
 from roost.gateway.call import Call
 from roost.gateway.context import check_exactly
 from roost.gateway.document import Document
+from roost.gateway.far import Far, far_changes, lost_afar
+from roost.gateway.far_errors import refused_afar
 from roost.gateway.fields import prompt_texts
 from roost.gateway.filters import BodyPolicy, filtered
 from roost.gateway.splice import Written, apply, replace_model
-from roost.gateway.sse import StreamFacts
+from roost.gateway.sse import StreamFacts, StreamRewriter, UncountedRewriter
 from roost.gateway.surfaces import Surface, check_engine
 from roost.gateway.tools.again import with_note
 from roost.gateway.tools.layer import Layer
@@ -38,6 +40,8 @@ NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_read=None, sock_connect=10)
 STREAM_HEADERS = {"Connection": "close"}
 #: What a broken worker looks like from here.
 BROKEN = (aiohttp.ClientError, OSError)
+#: How long the engine gets to end a body whose `[DONE]` has come, before the connection is closed under it.
+TAIL_S = 0.05
 _LARGEST_ERROR_BYTES = 64 * 2**10
 #: An engine that refuses has nothing to compute: the reasons come at once, or the status must do.
 _ERROR_BODY_S = 5.0
@@ -67,6 +71,12 @@ class Job:
     thoughts: Thoughts | None = None
     #: The messages in other words than the document's; None: these.
     messages: Written | None = None
+    #: Where it goes when it leaves this machine; None: it stays.
+    far: Far | None = None
+    #: How long it waits for its turn while others could serve it; None: as long as it takes.
+    patience_s: float | None = None
+    #: How long a stream's client is told nothing, so that somebody else may still serve it.
+    hush_s: float = 0.0
     #: Bytes of the answer have come from the worker: from now on nothing is tried again.
     answering: bool = field(default=False)
 
@@ -135,11 +145,25 @@ class Job:
 
     async def _ready(self, wait: Callable[[], Awaitable[ReadyWorker]]) -> ReadyWorker:
         exchange = self.call.exchange
-        worker = exchange.worker = await wait()
+        try:
+            async with asyncio.timeout(self.patience_s) as limit:
+                worker = exchange.worker = await wait()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ConcurrencyLimit(
+                f"{self.model_id} was busy for {self.patience_s:g} s (queue.max_wait_s)", retry_after_s=1
+            ) from None
         if exchange.queued_s is None:
             exchange.queued_s = exchange.elapsed_s()
         check_engine(self.surface, worker)
         return worker
+
+    def rewriter(self) -> StreamRewriter:
+        """Of a stream that is relayed in OpenAI's words."""
+        options = self.document.values.get("stream_options")
+        asked = isinstance(options, dict) and options.get("include_usage") is True
+        return StreamRewriter(self.model_id) if self.far is None or asked else UncountedRewriter(self.model_id)
 
     def check_progress(self) -> None:
         """Bytes of a stream have come, and no chunk in them. Raises UpstreamStalled when that goes on for too long."""
@@ -149,6 +173,9 @@ class Job:
 
     def lost(self, error: Exception | None = None) -> RoostError:
         """The worker went away: what that is called, and the cause for the row."""
+        if self.far is not None:
+            self.call.exchange.cause = f"the connection to {self.far.name} broke"
+            return lost_afar(self.far, error, self.answering)
         why = self.ticket.why_lost()
         if isinstance(error, aiohttp.ClientResponseError):
             # Not its message: that may repeat what the engine sent.
@@ -168,6 +195,8 @@ class Job:
             changes = {**changes, **self.layer.changes(self.document.values, worker)}
         if self.messages is not None and "messages" not in changes:
             changes = {**changes, "messages": self.messages}
+        if self.far is not None and self.surface.generates:
+            changes = {**changes, **far_changes(self.document.values, worker.traits.max_tokens_field)}
         if not changes and not more and "model" in self.document.members:
             return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})
@@ -177,7 +206,7 @@ class Job:
         messages = self.document.values.get("messages")
         count = len(messages) if isinstance(messages, list) else 1
         await check_exactly(self.surface.path, body, count, worker, self.surface.param)
-        response = await worker.wire.post(self.surface.path, body, keep=not streams)
+        response = await worker.wire.post(self.surface.path, body, keep=not streams or self.far is not None)
         if response.status != 200:
             raise await self._refusal(response)
         return response
@@ -191,6 +220,9 @@ class Job:
         finally:
             response.close()
         self.call.exchange.cause = f"the engine answered {response.status}"
+        if self.far is not None:
+            said = (response.status, response.headers, body)
+            return refused_afar(self.far, self.model_id, *said, self.prompts(), self.surface.param)
         return translate(response.status, body, self.model_id, self.prompts(), self.surface.param)
 
     def check_stream(self, facts: StreamFacts) -> None:
@@ -205,6 +237,18 @@ class Job:
     def prompts(self) -> list[str]:
         """The prompt's texts, which no error message may repeat."""
         return prompt_texts(self.surface.name, self.document.values)
+
+
+async def read_tail(response: Posted, most_s: float) -> None:
+    """Let the other side end a body whose last event has come; no longer than `most_s`."""
+    if response.content.at_eof():
+        return
+    try:
+        async with asyncio.timeout(most_s):
+            while await response.content.readany():
+                pass
+    except (TimeoutError, *BROKEN):
+        return
 
 
 async def read_up_to(response: Posted, most_bytes: int) -> bytes:

@@ -11,6 +11,7 @@ from roost.catalog.spec import FileRole, ModelSpec, UnavailableModel
 from roost.errors import ModelNotFound
 from roost.gateway.anthropic.listing import VERSION_HEADER, model_page, model_row
 from roost.gateway.call import Call
+from roost.gateway.listing_elsewhere import rows_elsewhere
 from roost.gateway.state import Gateway
 from roost.workers.types import WorkerView
 
@@ -91,6 +92,7 @@ def _rows(gateway: Gateway) -> Iterator[dict[str, Any]]:
     views = {view.model_id: view for view in gateway.deps.pool.views()}
     for name, kind, model in listed(gateway):
         yield _row(gateway, name, kind, model, views.get(model.id))
+    yield from rows_elsewhere(gateway)
 
 
 def _hidden(gateway: Gateway, model_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.gateway import health, logs, models, openapi, own_api
+from roost.gateway import explaining, health, logs, models, openapi, own_api
 from roost.gateway.anthropic.routes import ANTHROPIC_ROUTES
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Route
@@ -38,6 +38,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/roost/v1/activity", _MANAGE, own_api.activity, Body.NONE, "The last requests."),
     Route("GET", "/roost/v1/usage", _MANAGE, own_api.usage, Body.NONE, "What was asked with each name's keys."),
     Route("GET", "/roost/v1/decisions", _MANAGE, own_api.decisions, Body.NONE, "The last routing decisions."),
+    Route("GET", "/roost/v1/explain", _MANAGE, explaining.explain, Body.NONE, "Where a request would go, and why."),
     Route("GET", "/roost/v1/logs/{worker:.+}", _MANAGE, logs.show_log, Body.NONE, "A worker's log, or `daemon`."),
     Route("POST", "/roost/v1/models/{name:.+}/load", _MANAGE, own_api.load, Body.NONE, "Make a model resident."),
     Route("POST", "/roost/v1/models/{name:.+}/unload", _MANAGE, own_api.unload, Body.NONE, "Stop a model's worker."),

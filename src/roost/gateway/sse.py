@@ -194,6 +194,19 @@ class StreamRewriter:
         return b"".join(_with_data(line, next(renamed)) if _DATA.match(line) else line for line in lines)
 
 
+class UncountedRewriter(StreamRewriter):
+    """Keeps back the chunk that holds nothing but the usage: roost asked for it, the client did not."""
+
+    def _named(self, text: str, chunk: dict[str, Any]) -> bytes | None:
+        if not chunk.get("choices") and chunk.get("usage"):
+            return b""
+        return super()._named(text, chunk)
+
+    def _chunk(self, event: bytes, start: int, end: int) -> bytes:
+        said = super()._chunk(event, start, end)
+        return said if said[start:].strip() else b""
+
+
 def _with_data(line: bytes, data: bytes) -> bytes:
     match = _DATA.match(line)
     ending = line[len(line.rstrip(b"\r\n")) :]

@@ -9,9 +9,11 @@ from aiohttp import web
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
-from roost.config.settings import TOOLS, Settings
+from roost.config.settings import TOOLS, Knobs, Settings
 from roost.errors import ModelNotFound, ModelUnavailable
+from roost.gateway.affinity import Affinity
 from roost.gateway.deps import GatewayDeps
+from roost.gateway.elsewhere import PairedModels
 from roost.gateway.filters import BodyPolicy
 from roost.gateway.held import Held
 from roost.gateway.hosts import allowed_hosts
@@ -34,6 +36,7 @@ class Gateway:
     profile: ActiveProfile = field(default_factory=ActiveProfile)
     held: Held = field(default_factory=Held)
     quotas: Quotas = field(default_factory=Quotas)
+    affinity: Affinity = field(default_factory=Affinity)
     _settled: Settled | None = field(default=None, repr=False)
 
     def settled(self) -> Settled:
@@ -48,6 +51,10 @@ class Gateway:
         ModelNotFound."""
         return self._resolve(name, self._redirects(first_only=first_only))
 
+    def resolve_anywhere(self, name: str, *, first_only: bool = False) -> Resolution:
+        """The same, with the models of paired machines. Raises ModelNotFound."""
+        return self._resolve(name, self._redirects(first_only=first_only), PairedModels(self.deps.nodes))
+
     def resolve_held(self, name: str) -> Resolution:
         """The same, and the id of a worker whose model is not known here any more. Raises ModelNotFound."""
         try:
@@ -57,7 +64,12 @@ class Gateway:
                 return Resolution(name, name, None, None)
             raise
 
-    def _resolve(self, name: str, redirects: Sequence[Callable[[str], Redirect | None]] = ()) -> Resolution:
+    def _resolve(
+        self,
+        name: str,
+        redirects: Sequence[Callable[[str], Redirect | None]] = (),
+        elsewhere: PairedModels | None = None,
+    ) -> Resolution:
         return resolve(
             name,
             self.deps.registry().registry,
@@ -66,6 +78,7 @@ class Gateway:
             local_node=self.deps.node,
             known_ids=_ids(self.deps.catalog),
             redirects=redirects,
+            elsewhere=elsewhere,
         )
 
     def _redirects(self, *, first_only: bool) -> tuple[Callable[[str], Redirect | None], ...]:
@@ -111,6 +124,11 @@ class Settled:
 
     def __post_init__(self) -> None:
         self.aliases = aliases_of(self.settings.models)
+
+    def far_policy(self, resolution: Resolution) -> BodyPolicy:
+        """The filters of the role alone: another machine has its own for its models."""
+        role = self.settings.roles.get(resolution.role or "")
+        return BodyPolicy.settle((role.filters,) if role else (), Knobs())
 
     def policy(self, resolution: Resolution) -> BodyPolicy:
         """The filters and caps for this name and its model; the name's come last and so win."""

@@ -15,14 +15,11 @@ from aiohttp import web
 
 from roost.errors import RoostError
 from roost.gateway.client_stream import ClientStream, event_stream
-from roost.gateway.job import BROKEN, Job
+from roost.gateway.job import BROKEN, TAIL_S, Job, read_tail
 from roost.gateway.second import Answer, First, tell_better
 from roost.gateway.sse import EventBuffer, StreamRewriter
 from roost.gateway.stages import Stage, Staged, Withheld, stages_of
-from roost.workers.types import Posted, ReadyWorker
-
-#: How long the engine gets to end a body whose `[DONE]` has come, before the connection is closed under it.
-_TAIL_S = 0.05
+from roost.workers.types import Content, Posted, ReadyWorker
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,10 @@ async def stream_answer(
     failure: RoostError | ConnectionError | None = None
     async with asyncio.TaskGroup() as group:
         heart = group.create_task(
-            out.heartbeat_when_silent(settings.heartbeat_s, lambda: job.ticket.progress().comment())
+            out.heartbeat_when_silent(settings.heartbeat_s, lambda: job.ticket.progress().comment(), job.hush_s)
         )
         try:
-            await _relay(job, out, new_rewriter or (lambda: StreamRewriter(job.model_id)))
+            await _relay(job, out, new_rewriter or job.rewriter)
         except (RoostError, ConnectionError) as error:
             # Raised once the group is over: it would wrap it.
             failure = error
@@ -76,7 +73,7 @@ async def _relay(job: Job, out: ClientStream, new_rewriter: Callable[[], StreamR
             first = await _pump_staged(job, upstream, rewriter, out, stages)
         if first is None:
             await out.end()
-            await _tail(upstream.response)
+            await read_tail(upstream.response, TAIL_S)
     finally:
         upstream.response.close()
         facts = rewriter.facts
@@ -177,20 +174,8 @@ async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: _Si
         raise job.lost()
 
 
-async def _next(job: Job, content: aiohttp.StreamReader) -> bytes:
+async def _next(job: Job, content: Content) -> bytes:
     try:
         return await content.readany()
     except BROKEN as error:
         raise job.lost() from error
-
-
-async def _tail(response: Posted) -> None:
-    """Let the engine end the body; no longer than `_TAIL_S`."""
-    if response.content.at_eof():
-        return
-    try:
-        async with asyncio.timeout(_TAIL_S):
-            while await response.content.readany():
-                pass
-    except (TimeoutError, *BROKEN):
-        return

@@ -54,7 +54,7 @@ def translate(
         )
     if status == 503 and "loading" in message.lower():
         return ModelLoading(f"{model_id} is still loading", retry_after_s=1)
-    said = _safe(message, prompts)
+    said = safe(message, prompts)
     if status in _BY_STATUS:
         kind, retry_after_s, lead = _BY_STATUS[status]
         return kind(f"{lead.format(model=model_id)}{said}", retry_after_s=retry_after_s)
@@ -148,7 +148,7 @@ def _context_numbers(error: Mapping[str, Any], message: str) -> tuple[int, int] 
     return None
 
 
-def _safe(message: str, prompts: Iterable[str]) -> str:
+def safe(message: str, prompts: Iterable[str]) -> str:
     """The engine's sentence as an ending, or nothing when it holds a piece of the prompt."""
     line = " ".join(message.split())[:_LONGEST_MESSAGE]
     if not line or any(_repeats(message, prompt) for prompt in prompts):

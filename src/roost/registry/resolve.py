@@ -1,9 +1,9 @@
 """What a requested name means: exactly one physical id, or an error that names what was meant. Pure.
 
 The order: one of the roles that always exist, physical id, a role of the user's own, a redirect (the active profile, a
-selector), alias, then `name@node`. So a role that somebody names like a model never serves other weights under that
-model's id. Nothing is ever substituted: a name
-that is near is shown in the error, never taken.
+selector), alias, `name@node`, then an id that only a paired machine has. So a role that somebody names like a model
+never serves other weights under that model's id. Nothing is ever substituted: a name that is near is shown in the
+error, never taken.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from roost.config.settings import ModelSettings
 from roost.errors import ModelNotFound
@@ -27,6 +27,22 @@ _FIXED_ROLES = (*CHAT_ROLES, *AUXILIARY_ROLES)
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
+class Elsewhere(Protocol):
+    """The models of paired machines."""
+
+    def knows(self, node: str) -> bool:
+        """Whether a paired machine has this name."""
+        ...
+
+    def meaning(self, node: str, name: str, requested: str) -> str:
+        """The physical id that a role or id means on a paired machine. Raises ModelNotFound."""
+        ...
+
+    def who_has(self, model_id: str) -> str | None:
+        """The paired machine that has exactly this model; None: none of them."""
+        ...
+
+
 class _Names(NamedTuple):
     """Everything that a name is looked up in."""
 
@@ -37,6 +53,7 @@ class _Names(NamedTuple):
     aliases: Mapping[str, str]
     local_node: str
     redirects: Sequence[Callable[[str], Redirect | None]] = ()
+    elsewhere: Elsewhere | None = None
 
 
 def aliases_of(models: Mapping[str, ModelSettings]) -> dict[str, str]:
@@ -67,22 +84,26 @@ def resolve(
     aliases: Mapping[str, str] = _NO_ALIASES,
     known_ids: Iterable[str] = (),
     redirects: Sequence[Callable[[str], Redirect | None]] = (),
+    elsewhere: Elsewhere | None = None,
 ) -> Resolution:
     """The meaning of `name` on this node: a role, a physical id in `known`, an alias, or one of these `@node`.
 
+    `elsewhere`: paired machines count too, and `Resolution.node` may be one of them; None: this machine alone.
     `redirects` are asked in turn for a name that is neither role nor id; what one of them says, only later ones change.
     `known_ids` is walked only for a name that is not found, to show the nearest. Raises ModelNotFound with the nearest
     role and the command that mends it.
     """
-    names = _Names(registry, known, known_ids, aliases, local_node, redirects)
+    names = _Names(registry, known, known_ids, aliases, local_node, redirects, elsewhere)
     direct = _resolve_plain(name, name, names)
     if direct is not None:
         return direct
     plain, at, node = name.rpartition("@")
     if not at or not plain:
-        raise _not_found(name, names)
+        return _resolve_afar(name, names)
     if node != local_node:
-        raise _other_node(name, node, local_node)
+        if elsewhere is None or not elsewhere.knows(node):
+            raise _other_node(name, node, local_node)
+        return Resolution(name, elsewhere.meaning(node, plain, name), node, None)
     found = _resolve_plain(plain, name, names)
     if found is None:
         raise _not_found(name, names)
@@ -119,6 +140,13 @@ def _resolve_plain(name: str, requested: str, names: _Names) -> Resolution | Non
     return None
 
 
+def _resolve_afar(name: str, names: _Names) -> Resolution:
+    node = names.elsewhere.who_has(name) if names.elsewhere is not None else None
+    if node is None:
+        raise _not_found(name, names)
+    return Resolution(name, name, node, None)
+
+
 def _redirected(redirect: Redirect, name: str, requested: str, names: _Names) -> Resolution:
     if not redirect.target:
         raise ModelNotFound(
@@ -139,9 +167,14 @@ def _resolve_role(role: str, requested: str, names: _Names) -> Resolution:
     if target is None:
         raise _no_entry(requested, role)
     model_id, node = split_node(target, names.known)
+    elsewhere = names.elsewhere
     if node is not None and node != names.local_node:
-        raise _other_node(requested, node, names.local_node, model_id)
+        if elsewhere is None or not elsewhere.knows(node):
+            raise _other_node(requested, node, names.local_node, model_id)
+        return Resolution(requested, elsewhere.meaning(node, model_id, requested), node, role, via_default)
     if model_id not in names.known:
+        if node is None and elsewhere is not None and (holder := elsewhere.who_has(model_id)) is not None:
+            return Resolution(requested, model_id, holder, role, via_default)
         raise _role_without_model(requested, "default" if via_default else role, model_id, names)
     return Resolution(requested, model_id, node, role, via_default)
 

@@ -49,7 +49,7 @@ class Resolution:
     requested: str
     #: Exactly one physical id, without `@node`.
     model_id: str
-    #: The node named by `id@node`; None: wherever it is.
+    #: The node named by `id@node`, or the paired machine that alone has it; `cloud:NAME` for a provider's; None: here.
     node: str | None
     #: The role that was asked for, None when an id or alias was.
     role: str | None

@@ -24,11 +24,21 @@ class Local:
     reason: str
 
 
+def chosen_far(resolution: Resolution, *, is_cloud: bool) -> str:
+    """The reason of a request that leaves this machine: `peer` or `cloud`, with the same words behind it."""
+    return _reason("cloud" if is_cloud else "peer", resolution)
+
+
 def choose(resolution: Resolution, standing: Standing) -> Local:
     """Every model of this machine runs on this machine; the reason tells what that took.
 
     `resident`, `loaded` or `swapped`; behind it `-profile`, `-warm`, `-pin` or `-spillover` when the name was
-    redirected, and `-default` when the role had no entry of its own.
+    redirected, `-class` when a class of work chose, `-fallback` when a candidate before it did not serve, and
+    `-default` when the role had no entry of its own.
     """
     reason = "resident" if standing.ready else "swapped" if standing.displaces else "loaded"
-    return Local("-".join((reason, *resolution.via, *(("default",) if resolution.via_default else ()))))
+    return Local(_reason(reason, resolution))
+
+
+def _reason(first: str, resolution: Resolution) -> str:
+    return "-".join((first, *resolution.via, *(("default",) if resolution.via_default else ())))

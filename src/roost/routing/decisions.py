@@ -18,6 +18,8 @@ class Decision:
     resolved: str
     node: str
     reason: str
+    #: What became of each candidate before it was asked, a sentence each; empty: the name has none.
+    steps: tuple[str, ...] = ()
 
 
 class DecisionRing:

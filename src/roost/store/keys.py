@@ -41,6 +41,10 @@ class Consumer:
     #: None: no limit.
     requests_per_minute: int | None = None
     requests_at_once: int | None = None
+    #: Its requests never go to a provider.
+    no_cloud: bool = False
+    #: What they may cost there in a day, in US dollars; None: no limit of its own.
+    cloud_usd_per_day: float | None = None
 
     def may_ask_for(self, name: str) -> bool:
         return self.names is None or name in self.names
@@ -53,6 +57,8 @@ class Limits:
     names: tuple[str, ...] | None = None
     requests_per_minute: int | None = None
     requests_at_once: int | None = None
+    no_cloud: bool = False
+    cloud_usd_per_day: float | None = None
 
 
 NO_LIMITS = Limits()
@@ -73,6 +79,8 @@ class KeyRecord(BaseModel):
     names: tuple[str, ...] | None = None
     requests_per_minute: int | None = Field(None, ge=1)
     requests_at_once: int | None = Field(None, ge=1)
+    no_cloud: bool = False
+    cloud_usd_per_day: float | None = Field(None, ge=0)
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
@@ -80,7 +88,16 @@ class KeyRecord(BaseModel):
     def consumer(self) -> Consumer:
         """Its owner, with what the owner may."""
         names = None if self.names is None else frozenset(self.names)
-        return Consumer(self.key_id, self.name, self.admin, names, self.requests_per_minute, self.requests_at_once)
+        return Consumer(
+            self.key_id,
+            self.name,
+            self.admin,
+            names,
+            self.requests_per_minute,
+            self.requests_at_once,
+            self.no_cloud,
+            self.cloud_usd_per_day,
+        )
 
 
 class _Content(BaseModel):

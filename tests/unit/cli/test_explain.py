@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from roost.api import StatusReport
-from roost.cli.explain import explain_steps, resolved_model
+from roost.cli.explain import explain_steps, resolved_model, ways_text
 from tests.unit.cli.reports import role, status, worker
 
 SMOL = "SmolLM2-135M-Instruct-Q4_1"
@@ -91,3 +91,28 @@ def test_a_worker_whose_start_failed_promises_nothing() -> None:
     report = status(workers=(worker(state="stopped", problem="exit code 1"),), roles=(role("coding"),))
     assert "exit code 1" in steps("coding", report)
     assert "a request" not in steps("coding", report)
+
+
+def test_candidates_are_told_in_their_order_with_the_one_it_would_be() -> None:
+    found = {
+        "name": "review",
+        "kind": "class",
+        "private": True,
+        "steps": [
+            {"to": "cloud:sky/gpt", "model": "gpt", "may_serve": False, "reason": "review is private"},
+            {"to": "local", "model": SMOL, "may_serve": True, "reason": "it may serve"},
+        ],
+        "goes_to": {"to": "local", "model": SMOL},
+        "notes": [],
+    }
+    assert ways_text(found) == [
+        '"review" is a class with candidates, and is private: it never goes to a cloud',
+        "1. cloud:sky/gpt (gpt): no, review is private",
+        f"2. local ({SMOL}): yes, it may serve",
+        f"it goes to local: {SMOL}",
+    ]
+
+
+def test_nobody_is_told_too() -> None:
+    found = {"name": "x", "kind": "role", "private": False, "steps": [], "goes_to": None, "notes": ["why"]}
+    assert ways_text(found)[-2:] == ["nobody can serve it now", "why"]

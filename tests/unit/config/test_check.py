@@ -10,6 +10,7 @@ from roost.config.findings import Facts
 from roost.config.settings import Settings
 
 FACTS = Facts(has_keys=False, models=("org/a", "org/b"), roles=("default", "coding", "embedding"))
+SKY = {"sky": {"url": "https://sky.example/v1", "api_key": "env:SKY_KEY"}}
 TLS = {"tls_certificate": "c.pem", "tls_key": "k.pem"}
 
 
@@ -48,6 +49,8 @@ def test_settings_that_are_all_right_say_nothing() -> None:
             "groups": {"g": {"members": ["org/a", "cmd"], "swap": False}},
         },
         "selectors": {"s": {"strategy": "warm", "targets": ["org/a", "gpt-4"]}},
+        "classes": {"review": {"candidates": ["local", "basement/coding", "cloud:sky/any"]}},
+        "clouds": SKY,
         "profiles": {"p": {"pins": {"x": "s", "y": "", "gpt-4": "cmd"}}},
         "profile": "p",
     }
@@ -95,6 +98,27 @@ CASES: list[tuple[dict[str, Any], str]] = [
         {"selectors": {n: {"strategy": "pin", "targets": [t]} for n, t in (("s", "t"), ("t", "org/a"))}},
         'error: selectors.s.targets: "t" is a selector',
     ),
+    ({"classes": {"coding": {}}}, 'error: [classes.coding]: "coding" is a role already'),
+    ({"classes": {"org/a": {}}}, '"org/a" is the id of a model already'),
+    ({"classes": {"batch": {}}}, '"batch" is a word of the queue already'),
+    ({"classes": {"c": {"candidates": ["basement"]}}}, '"basement" names no model there | write basement/NAME'),
+    ({"classes": {"c": {"candidates": ["cloud:sky/x"]}}}, 'error: classes.c.candidates: no provider is called "sky"'),
+    ({"roles": {"coding": {"candidates": ["local/org/aa"]}}}, 'no role or model is called "org/aa" here'),
+    (
+        {"classes": {"c": {"candidates": ["cloud:sky/x"], "private": True}}, "clouds": SKY},
+        "it is private, and all its candidates are clouds",
+    ),
+    (
+        {"classes": {"c": {"candidates": ["cloud:sky/x"]}}, "clouds": {"sky": {**SKY["sky"], "models": {"y": {}}}}},
+        'clouds.sky.models does not name "x"',
+    ),
+    (
+        {"classes": {"c": {"candidates": [{"to": "local", "min_prompt_tokens": 9, "max_prompt_tokens": 8}]}}},
+        "for none",
+    ),
+    ({"clouds": {"sky": {"url": "https://a", "api_key": "sk-123"}}}, "clouds.sky.api_key is no reference to a key"),
+    ({"clouds": {"sky": {"url": "a.b", "api_key": "env:A"}}}, "error: clouds.sky.url: this is no address"),
+    ({"nodes": {"wake": {"b": {}}}}, "error: nodes.wake.b needs either mac or command"),
     ({"profiles": {"p": {"pins": {"org/a": "org/b"}}}}, 'warning: profiles.p.pins."org/a": this is the id of a model'),
     ({"profiles": {"p": {"pins": {"coding": "org/b"}}}}, "warning: profiles.p.pins.coding: this is a role"),
     ({"profiles": {"p": {"pins": {"x": "org/bb"}}}}, 'profiles.p.pins.x: no model is called "org/bb"'),
@@ -220,3 +244,8 @@ def test_loopback_is_recognised(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.2", "localhost.evil.com", "box"])
 def test_everything_else_counts_as_reachable(host: str) -> None:
     assert not is_loopback(host)
+
+
+def test_a_key_written_into_the_settings_is_not_repeated_by_the_check() -> None:
+    settings = Settings.model_validate({"clouds": {"sky": {"url": "https://a", "api_key": "sk-very-secret"}}})
+    assert all("sk-very-secret" not in f"{one.text}{one.mend}" for one in check(settings, Facts(has_keys=False)))

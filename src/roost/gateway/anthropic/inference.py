@@ -13,9 +13,11 @@ from roost.errors import InternalError, Refused
 from roost.gateway.anthropic.answers import BAD_CALL, usage, whole_message
 from roost.gateway.anthropic.requests import Translated, from_messages
 from roost.gateway.anthropic.stream import EventRewriter, message_stream
+from roost.gateway.attempts import first_that_serves
 from roost.gateway.call import Call
+from roost.gateway.destinations import Destination
 from roost.gateway.exchange import header_value, shown_name
-from roost.gateway.inference import named_model, place, read_document, requested_name
+from roost.gateway.inference import place, read_document
 from roost.gateway.job import Job
 from roost.gateway.splice import compose
 from roost.gateway.streaming import stream_answer
@@ -29,30 +31,38 @@ async def messages(call: Call) -> web.StreamResponse:
     """A turn of a conversation."""
     settings = call.gateway.deps.settings()
     asked = (await read_document(call, settings)).values
-    translated = _translated(call, settings, asked)
-    job = _placed(call, settings, translated)
-    headers = _headers(translated)
-    try:
-        if not job.streams:
-            return await _whole(job, headers)
-        return await stream_answer(
-            job, message_stream(job, headers), lambda: EventRewriter(call.exchange, job.model_id)
-        )
-    finally:
-        job.ticket.leave()
+
+    async def serve(destination: Destination) -> web.StreamResponse:
+        translated = _translated(destination, asked)
+        job = _placed(call, settings, translated, destination)
+        headers = _headers(translated)
+        try:
+            if not job.streams:
+                return await _whole(job, headers)
+            return await stream_answer(
+                job, message_stream(job, headers), lambda: EventRewriter(call.exchange, job.model_id)
+            )
+        finally:
+            job.ticket.leave()
+
+    return await first_that_serves(call, CHAT, settings, asked, serve)
 
 
 async def count_tokens(call: Call) -> web.StreamResponse:
     """Tokens of a turn's prompt after the model's template, counted by its worker; loads the model if it must."""
     settings = call.gateway.deps.settings()
-    asked = (await read_document(call, settings)).values
-    translated = _translated(call, settings, {**asked, "stream": False})
-    job = _placed(call, settings, translated)
-    try:
-        count = await job.run(lambda worker: _counted(job, worker), job.ticket.worker)
-        return await send_json(job, json.dumps({"input_tokens": count}).encode(), _headers(translated))
-    finally:
-        job.ticket.leave()
+    asked = {**(await read_document(call, settings)).values, "stream": False}
+
+    async def serve(destination: Destination) -> web.StreamResponse:
+        translated = _translated(destination, asked)
+        job = _placed(call, settings, translated, destination)
+        try:
+            count = await job.run(lambda worker: _counted(job, worker), job.ticket.worker)
+            return await send_json(job, json.dumps({"input_tokens": count}).encode(), _headers(translated))
+        finally:
+            job.ticket.leave()
+
+    return await first_that_serves(call, CHAT, settings, asked, serve)
 
 
 async def _counted(job: Job, worker: ReadyWorker) -> int:
@@ -66,15 +76,15 @@ async def _counted(job: Job, worker: ReadyWorker) -> int:
     return count
 
 
-def _translated(call: Call, settings: Settings, asked: Mapping[str, Any]) -> Translated:
-    """Raises RoostError, for a model that is not here too."""
-    spec = named_model(call, requested_name(asked, settings))
+def _translated(destination: Destination, asked: Mapping[str, Any]) -> Translated:
+    """In the words that its model understands. Raises RoostError."""
+    spec = destination.spec
     can_stop = switch_of(spec.chat_template or "", "none") is not None
     return from_messages(asked, thinks="thinking" in spec.capabilities, can_stop_thinking=can_stop)
 
 
-def _placed(call: Call, settings: Settings, translated: Translated) -> Job:
-    job = place(call, CHAT, settings, compose(translated.body))
+def _placed(call: Call, settings: Settings, translated: Translated, destination: Destination) -> Job:
+    job = place(call, CHAT, settings, compose(translated.body), destination)
     if job.thoughts is not None and translated.thinking_budget is not None:
         # As a setting, not as a demand: an engine that knows no such limit serves all the same.
         job.thoughts.budget = translated.thinking_budget

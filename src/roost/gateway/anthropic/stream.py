@@ -27,9 +27,9 @@ _PING = event("ping").decode().rstrip("\n")
 class MessageStream(ClientStream):
     """The client's end of a stream of Messages."""
 
-    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str]) -> None:
+    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str], hush_s: float = 0.0) -> None:
         """The word for people as a comment, and a ping for clients that count events."""
-        await super().heartbeat_when_silent(heartbeat_s, lambda: f"{comment()}\n{_PING}")
+        await super().heartbeat_when_silent(heartbeat_s, lambda: f"{comment()}\n{_PING}", hush_s)
 
     async def fail(self, error: RoostError) -> None:
         """The error as an event, no `message_stop`, close."""

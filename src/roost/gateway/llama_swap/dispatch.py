@@ -19,8 +19,9 @@ from roost.gateway.document import parse_object
 from roost.gateway.exchange import shown_name
 from roost.gateway.fields import check_bounds, check_denied
 from roost.gateway.filters import filtered
-from roost.gateway.inference import refuse_when_draining, request_class, requested_name, route
+from roost.gateway.inference import refuse_when_draining, request_class, route
 from roost.gateway.llama_swap.multipart import boundary_of, find_field, spliced
+from roost.gateway.names import requested_name
 from roost.gateway.splice import apply
 from roost.gateway.upstream import relay_through
 from roost.workers.types import Entry, ReadyWorker

@@ -12,13 +12,16 @@ from aiohttp import web
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Settings
 from roost.errors import InternalError, Refused
+from roost.gateway.attempts import first_that_serves
 from roost.gateway.auth import Scope, authorise
 from roost.gateway.call import Call, Handler
+from roost.gateway.destinations import Destination
 from roost.gateway.document import parse_text
 from roost.gateway.exchange import header_value, shown_name
-from roost.gateway.inference import named_model, place, read_document, requested_name, route
+from roost.gateway.inference import named_model, place, read_document, route
 from roost.gateway.job import Job
 from roost.gateway.models import view_of, window
+from roost.gateway.names import requested_name
 from roost.gateway.ollama.answers import (
     BAD_CALL,
     Clock,
@@ -116,7 +119,6 @@ async def _generate(call: Call, translate: _Translate, shape: Shape) -> web.Stre
         )
 
     translated = translate(asked)
-    _check_thinking(call, settings, translated.body)
     return await _serve(call, settings, translated, answer)
 
 
@@ -135,14 +137,19 @@ async def _serve(
 ) -> web.StreamResponse:
     document = parse_text(literal(translated.body))
     ignored = translated.options.ignored
-    if translated.options.window is not None:
-        _check_window(call, named_model(call, requested_name(translated.body, settings)), translated.options.window)
     headers = {"x-roost-ignored": header_value(shown_name(", ".join(ignored)))} if ignored else {}
-    job = place(call, translated.surface, settings, document)
-    try:
-        return await answer(job, headers)
-    finally:
-        job.ticket.leave()
+
+    async def serve(destination: Destination) -> web.StreamResponse:
+        _check_thinking(destination.spec, translated.body)
+        if translated.options.window is not None and destination.far is None:
+            _check_window(call, destination.spec, translated.options.window)
+        job = place(call, translated.surface, settings, document, destination)
+        try:
+            return await answer(job, headers)
+        finally:
+            job.ticket.leave()
+
+    return await first_that_serves(call, translated.surface, settings, document.values, serve)
 
 
 def _check_window(call: Call, spec: ModelSpec, asked_tokens: int) -> None:
@@ -156,13 +163,10 @@ def _check_window(call: Call, spec: ModelSpec, asked_tokens: int) -> None:
         )
 
 
-def _check_thinking(call: Call, settings: Settings, body: Mapping[str, Any]) -> None:
+def _check_thinking(spec: ModelSpec, body: Mapping[str, Any]) -> None:
     """Raises Refused where thinking is asked of a model that has no mark for it in its template."""
     asked = body.get("chat_template_kwargs", {}).get("enable_thinking")
-    if not asked or not isinstance(body.get("model"), str):
-        return
-    spec = named_model(call, body["model"])
-    if "thinking" not in spec.capabilities:
+    if asked and "thinking" not in spec.capabilities:
         raise Refused(
             f"{spec.id} does not support thinking: its chat template has no marks for it; leave `think` away",
             param="think",

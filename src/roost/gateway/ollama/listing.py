@@ -11,8 +11,8 @@ from roost.errors import Refused
 from roost.gateway.body import read_body
 from roost.gateway.call import Call, Handler
 from roost.gateway.document import parse_object
-from roost.gateway.inference import requested_name
 from roost.gateway.models import created, listed, view_of, window
+from roost.gateway.names import requested_name
 from roost.gateway.ollama.names import spelt_here
 from roost.gateway.ollama.shapes import description, identity, row, timestamp
 from roost.workers.types import WorkerView

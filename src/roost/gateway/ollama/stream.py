@@ -31,7 +31,7 @@ from roost.gateway.sse import StreamRewriter
 class LineStream(ClientStream):
     """The client's end of an NDJSON stream. Its protocol has no comments: it is silent until the first line."""
 
-    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str]) -> None:
+    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str], hush_s: float = 0.0) -> None:
         """Nothing can be said: the connection stays open, and the status stays free for a failure."""
 
     async def fail(self, error: RoostError) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from roost.config.settings import Settings
+from roost.gateway.attempts import first_that_serves
 from roost.gateway.call import Call
+from roost.gateway.destinations import Destination
 from roost.gateway.exchange import header_value, shown_name
-from roost.gateway.inference import named_model, place, read_document, requested_name
+from roost.gateway.inference import place, read_document
 from roost.gateway.job import Job
 from roost.gateway.responses.answers import begun_response, ended_response, output_of, usage
 from roost.gateway.responses.requests import Translated, from_response
@@ -27,25 +28,29 @@ async def responses(call: Call) -> web.StreamResponse:
     """A turn of a conversation, which the client sends whole."""
     settings = call.gateway.deps.settings()
     asked = (await read_document(call, settings)).values
-    translated = _translated(call, settings, asked)
-    job = place(call, CHAT, settings, compose(translated.body))
-    left_out = shown_name(", ".join(translated.ignored))
-    headers = {"x-roost-ignored": header_value(left_out)} if left_out else {}
-    begun = begun_response(asked, f"resp_{call.exchange.request_id.removeprefix('req-')}", job.model_id)
-    try:
-        if not job.streams:
-            return await _whole(job, begun, headers)
-        told = Told(begun)
-        return await stream_answer(
-            job, response_stream(job, told, headers), lambda: ResponseRewriter(call.exchange, told, job.model_id)
-        )
-    finally:
-        job.ticket.leave()
+
+    async def serve(destination: Destination) -> web.StreamResponse:
+        translated = _translated(destination, asked)
+        job = place(call, CHAT, settings, compose(translated.body), destination)
+        left_out = shown_name(", ".join(translated.ignored))
+        headers = {"x-roost-ignored": header_value(left_out)} if left_out else {}
+        begun = begun_response(asked, f"resp_{call.exchange.request_id.removeprefix('req-')}", job.model_id)
+        try:
+            if not job.streams:
+                return await _whole(job, begun, headers)
+            told = Told(begun)
+            return await stream_answer(
+                job, response_stream(job, told, headers), lambda: ResponseRewriter(call.exchange, told, job.model_id)
+            )
+        finally:
+            job.ticket.leave()
+
+    return await first_that_serves(call, CHAT, settings, asked, serve)
 
 
-def _translated(call: Call, settings: Settings, asked: Mapping[str, Any]) -> Translated:
-    """Raises RoostError, for a model that is not here too."""
-    spec = named_model(call, requested_name(asked, settings))
+def _translated(destination: Destination, asked: Mapping[str, Any]) -> Translated:
+    """In the words that its model understands. Raises RoostError."""
+    spec = destination.spec
     can_stop = switch_of(spec.chat_template or "", "none") is not None
     return from_response(asked, thinks="thinking" in spec.capabilities, can_stop_thinking=can_stop)
 

@@ -60,10 +60,10 @@ class ResponseStream(ClientStream):
 
     told: Told
 
-    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str]) -> None:
+    async def heartbeat_when_silent(self, heartbeat_s: float, comment: Callable[[], str], hush_s: float = 0.0) -> None:
         """The word for people as a comment, and an event for clients that count these."""
         await super().heartbeat_when_silent(
-            heartbeat_s, lambda: f"{comment()}\n{self.told.beat().decode().removesuffix(_END)}"
+            heartbeat_s, lambda: f"{comment()}\n{self.told.beat().decode().removesuffix(_END)}", hush_s
         )
 
     async def fail(self, error: RoostError) -> None:
