@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from roost.engines.far import FarServer
+from roost.errors import NodeUnreachable
 
 
 class Link(StrEnum):
@@ -80,3 +81,16 @@ class Nodes(Protocol):
     def note(self, name: str, *, failed: bool) -> None:
         """A request to it got an answer, or the connection broke: three in ten seconds open its circuit."""
         ...
+
+
+class NoNodes:
+    """A machine alone."""
+
+    def views(self) -> tuple[NodeView, ...]:
+        return ()
+
+    async def reach(self, name: str) -> FarServer:
+        raise NodeUnreachable(f"cannot reach {name}: no machine is paired with this one", should_retry=False)
+
+    def note(self, name: str, *, failed: bool) -> None:
+        return
