@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from roost.api import RoleChange, RoleReport, StatusReport
 from roost.catalog.spec import ModelSpec
 from roost.catalog.types import CatalogView
 from roost.config.settings import Settings
+from roost.nodes.pairing import NoPairing, Pairing
+from roost.nodes.types import Nodes, NoNodes
 from roost.registry.types import RegistryState
 from roost.store.keys import Consumer
 from roost.store.types import ActivityLog
@@ -55,3 +57,8 @@ class GatewayDeps:
     verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None
     #: What each consumer has asked, by the names of keys; blocks.
     usage: Callable[[], Mapping[str, Usage]] = dict
+    #: Paired machines, and the way to each.
+    nodes: Nodes = field(default_factory=NoNodes)
+    pairing: Pairing = field(default_factory=NoPairing)
+    #: Host values, in lower case, by which the TLS listener is called besides its address.
+    door_hosts: Callable[[], frozenset[str]] = frozenset

@@ -57,6 +57,10 @@ class Exchange:
     at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     consumer: Consumer | None = None
+    #: The paired machine that sent it, and its key's digest; None: no machine did. Such a request is served here or not
+    #: at all.
+    peer: str | None = None
+    peer_id: str | None = None
     #: Only requests for a model make a row; health checks would drown them.
     kept: bool = False
     requested: str | None = None

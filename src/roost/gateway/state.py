@@ -34,6 +34,8 @@ class Gateway:
     profile: ActiveProfile = field(default_factory=ActiveProfile)
     held: Held = field(default_factory=Held)
     quotas: Quotas = field(default_factory=Quotas)
+    #: The TLS listener for paired machines and for clients with a key.
+    door: bool = False
     _settled: Settled | None = field(default=None, repr=False)
 
     def settled(self) -> Settled:

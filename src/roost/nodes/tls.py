@@ -84,6 +84,8 @@ class DoorTls:
         self._made_of: tuple[int, tuple[str, ...]] | None = None
         self._for_peers = self._peer_context()
         self.context = server_context(identity.leaf_file)
+        # A resumed session would show a certificate that was checked long ago.
+        self.context.num_tickets = 0
         # Asked of everybody and needed by nobody: who has none shows an API key. Which ones are trusted, the contexts
         # below say; this flag alone cannot be swapped in a handshake.
         self.context.verify_mode = ssl.CERT_OPTIONAL
@@ -107,7 +109,5 @@ def server_context(chain: Path, key: Path | None = None) -> ssl.SSLContext:
     """TLS 1.2 and newer with this certificate. Raises OSError, ssl.SSLError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A resumed session would show the certificate that was checked then.
-    context.num_tickets = 0
     context.load_cert_chain(chain, key)
     return context
