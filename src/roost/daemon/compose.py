@@ -24,7 +24,7 @@ from roost.daemon.live_settings import LiveSettings
 from roost.daemon.names import Names, node_name
 from roost.daemon.nodes import Neighbours
 from roost.daemon.peaks import PeakKeeper
-from roost.daemon.peer_status import PeerStatusBuilder, own_gpu_bytes
+from roost.daemon.peer_status import PeerStatusBuilder
 from roost.daemon.residents import Residents
 from roost.daemon.roles import RoleWriter
 from roost.daemon.status import Sources, build_status
@@ -228,9 +228,7 @@ class Daemon:
     def _deps(self) -> GatewayDeps:
         assert self._activity is not None
         sources = self._sources(self._activity)
-        self._peer_status = PeerStatusBuilder(
-            sources, lambda: self._neighbours.room.addresses, lambda: own_gpu_bytes(self._memory)
-        )
+        self._peer_status = PeerStatusBuilder(sources, lambda: self._neighbours.room.addresses, self._memory)
         return GatewayDeps(
             settings=self._settings.settings,
             registry=self.names.state,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Neighbours:
         name: str,
         environ: Mapping[str, str],
         host: Host,
-        status: Callable[[], PeerStatus],
+        status: Callable[[], Awaitable[PeerStatus]],
     ) -> None:
         self._settings, self._name, self._host = settings, name, host
         self.room = Room(folder, lambda: settings().nodes, name, environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
@@ -25,17 +26,19 @@ def own_gpu_bytes(memory: MemorySensor) -> int:
 class PeerStatusBuilder:
     """Asked every few seconds by each paired machine."""
 
-    def __init__(
-        self, sources: Sources, addresses: Callable[[], tuple[str, ...]], gpu_bytes: Callable[[], int]
-    ) -> None:
-        self._sources, self._addresses, self._gpu_bytes = sources, addresses, gpu_bytes
+    def __init__(self, sources: Sources, addresses: Callable[[], tuple[str, ...]], memory: MemorySensor) -> None:
+        self._sources, self._addresses, self._memory = sources, addresses, memory
+        #: Looked up at the first question: until somebody asks it costs nothing.
+        self._gpu_bytes: int | None = None
         self._settings: Settings | None = None
         self._contexts: dict[str, int | None] = {}
 
-    def build(self) -> PeerStatus:
+    async def build(self) -> PeerStatus:
+        if self._gpu_bytes is None:
+            self._gpu_bytes = await asyncio.to_thread(own_gpu_bytes, self._memory)
         sources = self._sources
         views = {view.model_id: view for view in sources.workers()}
-        budget = host_limits(sources.settings().memory, sources.host.memory().total_bytes).day_bytes + self._gpu_bytes()
+        budget = host_limits(sources.settings().memory, sources.host.memory().total_bytes).day_bytes + self._gpu_bytes
         promised = sum(view.promised_bytes or view.resident_bytes or 0 for view in views.values())
         return PeerStatus(
             name=sources.node,

@@ -14,7 +14,8 @@ from roost.nodes.shapes import Joining, News
 
 async def peer_status(call: Call) -> web.StreamResponse:
     """How this machine stands: its PeerStatus."""
-    return web.Response(text=call.gateway.deps.pairing.status().model_dump_json(), content_type="application/json")
+    status = await call.gateway.deps.pairing.status()
+    return web.Response(text=status.model_dump_json(), content_type="application/json")
 
 
 async def peer_renew(call: Call) -> web.StreamResponse:

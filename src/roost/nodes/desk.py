@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import structlog
@@ -33,7 +33,9 @@ _PIN_DIGITS = 32
 class Desk:
     """One a daemon, for the room that it serves. `status` says how this machine stands, to peers."""
 
-    def __init__(self, room: Room, status: Callable[[], PeerStatus], *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, room: Room, status: Callable[[], Awaitable[PeerStatus]], *, now: Callable[[], float] = time.time
+    ) -> None:
         self._room, self._status, self._now = room, status, now
         self._invites = Invites(now)
 
@@ -61,8 +63,8 @@ class Desk:
         self._room.came_in(node_id)
         return peer.name
 
-    def status(self) -> PeerStatus:
-        return self._status()
+    async def status(self) -> PeerStatus:
+        return await self._status()
 
     async def news(self, node_id: str, addresses: tuple[str, ...]) -> None:
         """A peer can be reached there from now on."""

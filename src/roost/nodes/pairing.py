@@ -24,7 +24,7 @@ class Pairing(Protocol):
         """The name of the peer with this key, which asks something now. Cheap. Raises NotPaired."""
         ...
 
-    def status(self) -> PeerStatus:
+    async def status(self) -> PeerStatus:
         """How this machine stands, for peers."""
         ...
 
@@ -70,7 +70,7 @@ class NoPairing:
     def admitted(self, node_id: str) -> str:
         raise NotPaired("no machine is paired with this one")
 
-    def status(self) -> PeerStatus:
+    async def status(self) -> PeerStatus:
         _refuse()
 
     async def news(self, node_id: str, addresses: tuple[str, ...]) -> None:
