@@ -37,6 +37,8 @@ _WAKING_LOOK_S, _WAKE_AGAIN_S = 0.5, 5.0
 #: An unused connection is kept for less time than the other end keeps it.
 _KEEP_ALIVE_S = 240.0
 SURFACES = frozenset({"chat", "completions", "embeddings", "rerank"})
+#: OpenSSL's codes for a certificate that is not valid yet, or not any more.
+_NOT_NOW = (9, 10)
 STATUS_PATH, RENEW_PATH = "/roost/v1/peer/status", "/roost/v1/peer/renew"
 
 
@@ -313,6 +315,10 @@ def explained(error: Exception, address: str) -> tuple[str, str | None]:
     """What went wrong there and the command that mends it, for people. The command is None where waiting may do."""
     pair_again = "roost node join CODE"
     match error:
+        case aiohttp.ClientConnectorCertificateError(
+            certificate_error=ssl.SSLCertVerificationError(verify_code=code)
+        ) if code in _NOT_NOW:
+            return f"the certificate at {address} is not valid now: are the clocks of both machines right?", None
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
             return f"another machine answers at {address}: it does not have the key that was pinned", pair_again
         case Refusal():
