@@ -178,3 +178,87 @@ class RoleChange(Shape):
     model: str
     #: Also if the role requires what the model was not found fit for.
     force: bool = False
+
+
+class NodeModelReport(Shape):
+    """A model of a paired machine, in that machine's words."""
+
+    id: str
+    state: str
+    context_length: int | None
+    capabilities: tuple[str, ...]
+    running: int
+    queued: int
+    verdict: str | None
+
+
+class NodeReport(Shape):
+    """One paired machine."""
+
+    name: str
+    #: Digits of its key's digest.
+    node_id: str
+    #: None: it comes to us, we do not go to it.
+    address: str | None
+    #: up, connecting, down
+    link: str
+    latency_s: float | None
+    #: Unix time of its last answer.
+    seen_at: float | None
+    version: str | None
+    draining: bool
+    models: tuple[NodeModelReport, ...]
+    roles: dict[str, str]
+    budget_bytes: int | None
+    free_bytes: int | None
+    problem: str | None
+    mend: str | None
+    wakes: bool
+
+
+class NodesReport(Shape):
+    """This machine and those that are paired with it."""
+
+    name: str
+    #: None: it has no key yet; the first invite or join makes it.
+    node_id: str | None
+    #: Where others reach it; none: it lets nobody in.
+    addresses: tuple[str, ...]
+    problem: str | None
+    nodes: tuple[NodeReport, ...]
+
+
+class Invitation(Shape):
+    """A one-time code, shown once."""
+
+    invite: str
+    code: str
+    #: Unix time.
+    expires_at: float
+    addresses: tuple[str, ...]
+
+
+class InviteOutcome(Shape):
+    #: open, used, expired, burned
+    state: str
+    peer: str | None = None
+    #: Both screens show the same.
+    words: str | None = None
+
+
+class JoinCode(Shape):
+    """Body of `POST /roost/v1/nodes/join`."""
+
+    code: str
+
+
+class Paired(Shape):
+    name: str
+    node_id: str
+    address: str
+    words: str
+
+
+class Revoked(Shape):
+    name: str
+    node_id: str

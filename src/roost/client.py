@@ -17,7 +17,18 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from roost.api import LoadAccepted, RoleChange, RoleReport, StatusReport
+from roost.api import (
+    Invitation,
+    InviteOutcome,
+    JoinCode,
+    LoadAccepted,
+    NodesReport,
+    Paired,
+    Revoked,
+    RoleChange,
+    RoleReport,
+    StatusReport,
+)
 from roost.errors import RoostError
 
 S = TypeVar("S", bound=BaseModel)
@@ -134,6 +145,25 @@ class DaemonClient:
         change = RoleChange(model=model).model_dump(exclude_defaults=True)
         answer = await self._json("PUT", f"/roost/v1/roles/{quote(role)}", body=change, timeout_s=QUESTION_TIMEOUT_S)
         return _shape(RoleReport, answer)
+
+    async def nodes(self) -> NodesReport:
+        return _shape(NodesReport, await self._json("GET", "/roost/v1/nodes", timeout_s=QUESTION_TIMEOUT_S))
+
+    async def node_invite(self) -> Invitation:
+        return _shape(Invitation, await self._json("POST", "/roost/v1/nodes/invites", timeout_s=QUESTION_TIMEOUT_S))
+
+    async def node_outcome(self, invite: str) -> InviteOutcome:
+        """Waits until the invite is used, expired or withdrawn."""
+        return _shape(InviteOutcome, await self._json("GET", f"/roost/v1/nodes/invites/{quote(invite)}"))
+
+    async def node_join(self, code: str) -> Paired:
+        """May last as long as the addresses in the code take to be tried."""
+        body = JoinCode(code=code).model_dump()
+        return _shape(Paired, await self._json("POST", "/roost/v1/nodes/join", body=body))
+
+    async def node_revoke(self, name: str) -> Revoked:
+        way = f"/roost/v1/nodes/{quote(name, safe='')}/revoke"
+        return _shape(Revoked, await self._json("POST", way, timeout_s=QUESTION_TIMEOUT_S))
 
     async def worker_log(self, worker: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """A worker's log as it lies on disk; with `follow` it goes on until the caller stops."""

@@ -3,7 +3,7 @@
 RoostError
 ├── BadRequest 400            InvalidJson, InvalidUtf8, MissingParameter, InvalidType, ContextLengthExceeded, Refused
 ├── InvalidApiKey 401
-├── Forbidden 403             OriginNotAllowed, HostNotAllowed, SecretInPrompt
+├── Forbidden 403             OriginNotAllowed, HostNotAllowed, SecretInPrompt, NotPaired, InviteRefused
 ├── NotFound 404              ModelNotFound
 ├── MethodNotAllowed 405
 ├── RequestTimeout 408 · Conflict 409 · RequestTooLarge 413 · UnsupportedMediaType 415 · HeadersTooLarge 431
@@ -14,6 +14,7 @@ RoostError
 │                             WorkerOutOfMemory, NodeUnreachable, CloudRefused, InsufficientMemory, ShuttingDown,
 │                             StorageFull, TooManyConnections
 ├── GatewayTimeout 504        UpstreamStalled
+├── LoopDetected 508
 └── BadConfiguration 503      with its problems; the CLI exits with 78
 
 A message says what could not be done, why with its numbers, and the next step. It never holds prompt text.
@@ -111,6 +112,18 @@ class SecretInPrompt(Forbidden):
     """What looks like a secret would have gone to a provider; it went nowhere."""
 
     code = "secret_in_prompt"
+
+
+class NotPaired(Forbidden):
+    """The machine that asks is not paired with this one, or not any more."""
+
+    code = "node_not_paired"
+
+
+class InviteRefused(Forbidden):
+    """The code is wrong, expired or used, or the machine that answers is not the one that made it."""
+
+    code = "invite_refused"
 
 
 class NotFound(RoostError):
@@ -268,6 +281,14 @@ class GatewayTimeout(RoostError):
 
 class UpstreamStalled(GatewayTimeout):
     code = "upstream_stalled"
+
+
+class LoopDetected(RoostError):
+    """A request has come through so many machines, or comes back to the one where it began."""
+
+    status = 508
+    code = "loop_detected"
+    should_retry_default = False
 
 
 class BadConfiguration(RoostError):

@@ -21,6 +21,7 @@ from roost.cli import (
     keys,
     logs,
     models,
+    node,
     plan,
     status,
     stop,
@@ -130,6 +131,19 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
             ("open-loopback", keys.keys_open_loopback),
         ),
         keys.keys_list,
+    ),
+    GroupRow(
+        SET_UP,
+        "node",
+        "Other machines of yours, paired with this one.",
+        (
+            ("invite", node.node_invite),
+            ("join", node.node_join),
+            ("list", node.node_list),
+            ("revoke", node.node_revoke),
+            ("ca", node.node_ca),
+        ),
+        node.node_list,
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -62,15 +63,28 @@ def up(
 
 
 def require_server(place: Here) -> None:
-    """Raises BadConfiguration unless keys and TLS are there: others will reach this endpoint."""
-    gateway = load_settings(place).settings.gateway
+    """Raises BadConfiguration unless others could reach this endpoint, and only over TLS and with a key.
+
+    roost's own door has both: a certificate that it makes itself, and nobody who is neither paired nor has a key.
+    """
+    settings = load_settings(place).settings
+    if settings.nodes.door(Profile.SERVER) is not None:
+        if find_spec("cryptography") is None:
+            raise BadConfiguration(
+                "cannot start with --profile server: its certificates need the package cryptography, which is not "
+                "installed: pip install 'roost[nodes]'"
+            )
+        return
     missing = []
     if not key_file(place).exist():
         missing.append('keys: run "roost keys add NAME"')
-    if not (gateway.tls_certificate and gateway.tls_key):
+    if not (settings.gateway.tls_certificate and settings.gateway.tls_key):
         missing.append(f"TLS: set gateway.tls_certificate and gateway.tls_key in {place.paths.settings}")
     if missing:
-        raise BadConfiguration("cannot start with --profile server: it needs keys and TLS", problems=tuple(missing))
+        raise BadConfiguration(
+            "cannot start with --profile server while nodes.listen is off: it needs keys and TLS",
+            problems=tuple(missing),
+        )
 
 
 def flags_of(options: UpOptions) -> list[str]:

@@ -13,6 +13,8 @@ CANDIDATES = (
     "says; of a class: role default), `local/NAME`, `NODE/NAME` of a paired machine, `cloud:NAME/MODEL`. A table sets "
     "conditions beside `to`; all of them must hold."
 )
+#: Where a server lets paired machines in.
+DOOR_PORT = 11443
 PRIVATE = "Its requests never go to a cloud, whatever its candidates say."
 
 
@@ -73,6 +75,7 @@ class NodesSettings(Section):
     name: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="Its name; empty: the host's.")
     listen: str = Field(
         "auto",
+        pattern=r"^(auto|off|(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5})$",
         description="HOST:PORT where paired machines, and clients with a key, come in over TLS. auto: 0.0.0.0:11443 "
         "with the profile server, nothing on a workstation; off: nothing.",
     )
@@ -84,6 +87,15 @@ class NodesSettings(Section):
     wake: dict[str, WakeSettings] = Field(
         default_factory=dict, description="Machines that sleep, by name; one is woken for a request, never by a look."
     )
+
+    def door(self, profile: str) -> tuple[str, int] | None:
+        """Host and port where others come in, with this profile; None: nowhere."""
+        if self.listen == "auto":
+            return ("0.0.0.0", DOOR_PORT) if profile == "server" else None
+        if self.listen == "off":
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 class CloudModelSettings(Section):

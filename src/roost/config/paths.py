@@ -76,6 +76,11 @@ class Paths:
         return self.state / "keys.json"
 
     @property
+    def node(self) -> Path:
+        """This machine's own key, its certificates, and the machines that are paired with it; mode 0700."""
+        return self.state / "node"
+
+    @property
     def verdicts(self) -> Path:
         """What `roost models verify` found of models and tools."""
         return self.state / "verdicts.json"

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from aiohttp import web
 
 import roost
 from roost.api import Problem
@@ -20,10 +19,12 @@ from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.watch import FileWatch
 from roost.daemon.coexisting import Coexisting
-from roost.daemon.listen import BACKLOG
+from roost.daemon.doors import Doors
 from roost.daemon.live_settings import LiveSettings
 from roost.daemon.names import Names, node_name
+from roost.daemon.nodes import Neighbours
 from roost.daemon.peaks import PeakKeeper
+from roost.daemon.peer_status import PeerStatusBuilder
 from roost.daemon.residents import Residents
 from roost.daemon.roles import RoleWriter
 from roost.daemon.status import Sources, build_status
@@ -31,10 +32,7 @@ from roost.daemon.verdicts import Verdicts
 from roost.daemon_types import Announcer, UpOptions
 from roost.engines.table import build_engines, choose_engine
 from roost.engines.types import Available
-from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
-from roost.gateway.protocol import GatewayRunner, runner_options
-from roost.gateway.state import GATEWAY
 from roost.host.this import this_memory, this_power
 from roost.host.types import Host
 from roost.registry.types import AUXILIARY_ROLES, RegistryState
@@ -49,8 +47,6 @@ from roost.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 
-#: What handlers get to end by themselves once every worker is gone.
-HANDLERS_END_S = 1.0
 #: Volumes come and go without any file of ours changing.
 CATALOG_REFRESH_S = 20.0
 
@@ -84,7 +80,7 @@ class Daemon:
         announce: Announcer,
     ) -> None:
         self._paths, self._settings, self._keys, self._host, self._catalog = paths, settings, keys, host, catalog
-        self._node, self._memory = node_name(), this_memory()
+        self._node, self._memory = settings.settings().nodes.name or node_name(), this_memory()
         self._peaks, self._holdings = PeakKeeper(PeakStore(paths.database)), holdings_here()
         self._engines = build_engines(paths, environ, catalog)
         self._verdicts = Verdicts.here(paths, settings.settings, self._engines, host)
@@ -114,6 +110,9 @@ class Daemon:
             lambda: settings.settings().coexistence,
             self.residents.come_back,
         )
+        self._neighbours = Neighbours(
+            paths.node, settings.settings, self._node, environ, host, lambda: self._peer_status.build()
+        )
         self._started_at = time.time()
         self._swapped_out_at_start = host.memory().swapped_out_bytes
         self._host_budget(announce)
@@ -141,7 +140,8 @@ class Daemon:
         self._address = listener.getsockname()[:2]
         self._activity = ActivityStore(self._paths.database)
         await asyncio.to_thread(self._peaks.fill)
-        runners = await self._open_doors(listener, tls)
+        deps, doors = self._deps(), Doors(self._paths.control_socket)
+        await doors.open(deps, self._settings.settings().gateway, listener, tls, self._neighbours)
         try:
             async with asyncio.TaskGroup() as group:
                 started = asyncio.Event()
@@ -156,11 +156,12 @@ class Daemon:
                     group.create_task(self._refresh_catalog(), name="catalog"),
                     group.create_task(self.residents.run(), name="residents"),
                     group.create_task(self._coexisting.run(), name="coexistence"),
+                    group.create_task(self._neighbours.run(), name="nodes"),
                 ]
                 await self._stopping.wait()
                 log.info("stopping", drain_s=self._settings.settings().drain_s)
                 await self._drain(group)
-                await self._close_doors(runners)
+                await doors.close()
                 for helper in helpers:
                     helper.cancel()
         finally:
@@ -175,27 +176,6 @@ class Daemon:
             await self.pool.close(0)
         hurry.cancel()
         await closing
-
-    async def _open_doors(self, listener: socket.socket, tls: ssl.SSLContext | None) -> list[web.BaseRunner]:
-        """The TCP endpoint and the control socket. Connections made before have waited in the backlog."""
-        deps = self._deps()
-        public = build_app(deps)
-        control = build_app(deps, control=True, shared=public[GATEWAY])
-        options = runner_options(self._settings.settings().gateway)
-        runners: list[web.BaseRunner] = []
-        for app in (public, control):
-            runner = GatewayRunner(app, handle_signals=False, shutdown_timeout=HANDLERS_END_S, **options)
-            await runner.setup()
-            runners.append(runner)
-        self._paths.control_socket.unlink(missing_ok=True)
-        await web.UnixSite(runners[1], str(self._paths.control_socket)).start()
-        self._paths.control_socket.chmod(0o600)
-        await web.SockSite(runners[0], listener, ssl_context=tls, backlog=BACKLOG).start()
-        return runners
-
-    async def _close_doors(self, runners: list[web.BaseRunner]) -> None:
-        for runner in runners:
-            await runner.cleanup()
 
     # What is given to the rooms.
 
@@ -248,6 +228,7 @@ class Daemon:
     def _deps(self) -> GatewayDeps:
         assert self._activity is not None
         sources = self._sources(self._activity)
+        self._peer_status = PeerStatusBuilder(sources, lambda: self._neighbours.room.addresses, self._memory)
         return GatewayDeps(
             settings=self._settings.settings,
             registry=self.names.state,
@@ -264,6 +245,9 @@ class Daemon:
             version=roost.__version__,
             daemon_log=lambda: str(self._paths.logs / "daemon.log"),
             shutdown=self.stop,
+            nodes=self._neighbours.room,
+            pairing=self._neighbours.desk,
+            door_hosts=self._neighbours.hosts,
         )
 
     def _roles(self, sources: Sources) -> RoleWriter:
@@ -301,6 +285,7 @@ class Daemon:
             (self._keys.shut_out(), "warning", "roost keys add NAME"),
             (self._verdicts.problem(), "warning", "roost models verify ID"),
             (activity.problem() or self._peaks.notice(), "warning", "roost doctor"),
+            (self._neighbours.problem(), "warning", "roost node list"),
             (self.pool.memory_problem(), "warning", "roost unload, or close other programs"),
             (self.residents.problem, "error", self.residents.mend),
             (_pending_text(self._settings.pending), "warning", "roost down && roost up"),

@@ -7,10 +7,16 @@ import json
 import socket
 import ssl
 import urllib.request
+from pathlib import Path
+
+import structlog
 
 from roost.config.settings import GatewaySettings
 from roost.errors import BadConfiguration, RoostError
 from roost.host.types import Host
+from roost.nodes.tls import server_context
+
+log = structlog.get_logger(__name__)
 
 #: How long the holder of the port may take to say who it is.
 ASK_TIMEOUT_S = 0.4
@@ -76,15 +82,55 @@ def is_ollama(port: int) -> bool:
 
 
 def tls_context(settings: GatewaySettings) -> ssl.SSLContext | None:
-    """TLS 1.2 and newer with the configured pair; None without one. Raises BadConfiguration."""
+    """TLS 1.2 and newer with the configured pair, read again when its files change; None without one. Raises
+    BadConfiguration."""
     if not settings.tls_certificate or not settings.tls_key:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return LiveCertificate(Path(settings.tls_certificate), Path(settings.tls_key)).listening()
+
+
+class LiveCertificate:
+    """A certificate of one's own, looked at in each handshake: whoever renews it replaces two files, and that is all. A
+    pair that does not belong together, as between the two, leaves the last good one in use."""
+
+    def __init__(self, chain: Path, key: Path) -> None:
+        self._chain, self._key = chain, key
+        self._stamps = self._seen()
+        try:
+            self._context = server_context(chain, key)
+        except (OSError, ssl.SSLError) as error:
+            raise BadConfiguration(f"cannot use gateway.tls_certificate {chain} with its key: {error}") from error
+
+    def current(self) -> ssl.SSLContext:
+        """Of the files as they are now."""
+        stamps = self._seen()
+        if stamps != self._stamps:
+            self._stamps = stamps
+            try:
+                self._context = server_context(self._chain, self._key)
+            except (OSError, ssl.SSLError) as error:
+                log.warning("certificate refused", file=str(self._chain), problem=str(error))
+            else:
+                log.info("certificate taken", file=str(self._chain))
+        return self._context
+
+    def listening(self) -> ssl.SSLContext:
+        """One for a listener: each handshake is answered with `current`."""
+        context = server_context(self._chain, self._key)
+
+        def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+            connection.context = self.current()
+
+        context.sni_callback = choose
+        return context
+
+    def _seen(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_stamp(path) for path in (self._chain, self._key))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise BadConfiguration(
-            f"cannot use gateway.tls_certificate {settings.tls_certificate} with its key: {error}"
-        ) from error
-    return context
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

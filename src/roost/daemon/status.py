@@ -204,6 +204,13 @@ def _verdict(sources: Sources, reach: RoleReach) -> str | None:
     return verdict.word if verdict else "unverified"
 
 
+def role_targets(sources: Sources) -> dict[str, str]:
+    """role -> physical id, of the roles that can be served here."""
+    reports, _ = _roles(sources, sources.workers())
+    usable = (report for report in reports if report.state in ("resident", "loading", "on-disk"))
+    return {report.role: report.resolves_to for report in usable if report.resolves_to is not None}
+
+
 def role_report(sources: Sources, role: str) -> RoleReport | None:
     reports, _ = _roles(sources, sources.workers())
     return next((report for report in reports if report.role == role), None)

@@ -1,6 +1,7 @@
 """The application: the route table put together, and the border where every error becomes an answer.
 
-`control` builds the application of the unix control socket: no key, no Host check, and the shutdown route.
+`control` builds the application of the unix control socket: no key, no Host check, and the shutdown route; `door` that
+of the listener for paired machines, where a program of this machine counts as any other.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from roost.errors import InternalError, RoostError
-from roost.gateway.auth import Scope, authorise, identify
+from roost.gateway.affinity import Affinity
+from roost.gateway.auth import Scope
 from roost.gateway.body import check_declared_size, check_json_type
 from roost.gateway.call import Body, Call, Route
+from roost.gateway.callers import let_in
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.exchange import CLIENT_CLOSED_STATUS, Exchange, log_refused, log_row
 from roost.gateway.held import Held
@@ -35,7 +38,9 @@ _WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = structlog.get_logger("roost.gateway")
 
 
-def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | None = None) -> web.Application:
+def build_app(
+    deps: GatewayDeps, *, control: bool = False, door: bool = False, shared: Gateway | None = None
+) -> web.Application:
     """The application of one listener. `shared` is the other listener's state (`app[GATEWAY]`): counters in common."""
     metrics = shared.metrics if shared else Metrics(deps.pool)
     decisions = shared.decisions if shared else DecisionRing()
@@ -43,7 +48,8 @@ def build_app(deps: GatewayDeps, *, control: bool = False, shared: Gateway | Non
     profile = shared.profile if shared else ActiveProfile()
     held = shared.held if shared else Held()
     quotas = shared.quotas if shared else Quotas()
-    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile, held, quotas)
+    affinity = shared.affinity if shared else Affinity()
+    app[GATEWAY] = Gateway(deps, metrics, decisions, control, profile, held, quotas, door, affinity)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, _guarded(route), expect_handler=_expect_continue)
     return app
@@ -56,9 +62,7 @@ def _guarded(route: Route) -> _WebHandler:
         gateway = request.app[GATEWAY]
         exchange = request[_EXCHANGE]
         exchange.error_body, exchange.id_header = route.error_body, route.id_header
-        if not gateway.control and route.scope is not Scope.OPEN:
-            exchange.consumer = identify(request.headers, gateway.deps.keys, request.remote)
-        authorise(route.scope, exchange.consumer, gateway.control)
+        let_in(request, route, gateway, exchange)
         if route.body is Body.JSON:
             check_declared_size(request, gateway.deps.settings().gateway)
             check_json_type(request)
@@ -128,7 +132,8 @@ def _shape_at(path: str) -> ErrorBody:
 def _check_sender(request: web.Request, gateway: Gateway) -> None:
     """Host, Origin and target, on the raw headers, before any route is looked at."""
     if (listener := listener_of(request)) is not None:
-        check_host(request.headers.getall("Host", ()), gateway.settled().hosts(*listener))
+        hosts = gateway.settled().hosts(*listener)
+        check_host(request.headers.getall("Host", ()), hosts | gateway.deps.door_hosts() if gateway.door else hosts)
     if "Origin" in request.headers:
         check_origin(request.headers.getall("Origin"), gateway.deps.settings().gateway.allowed_origins)
     check_target(request.raw_path)

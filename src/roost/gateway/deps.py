@@ -11,6 +11,7 @@ from roost.catalog.spec import ModelSpec
 from roost.catalog.types import CatalogView
 from roost.cloud.types import Clouds, NoClouds
 from roost.config.settings import Settings
+from roost.nodes.pairing import NoPairing, Pairing
 from roost.nodes.types import Nodes, NoNodes
 from roost.registry.types import RegistryState
 from roost.store.keys import Consumer
@@ -62,3 +63,6 @@ class GatewayDeps:
     clouds: Clouds = field(default_factory=NoClouds)
     #: Whether this machine runs on battery now.
     on_battery: Callable[[], bool] = lambda: False
+    pairing: Pairing = field(default_factory=NoPairing)
+    #: Host values, in lower case, by which the TLS listener is called besides its address.
+    door_hosts: Callable[[], frozenset[str]] = frozenset

@@ -57,6 +57,10 @@ class Exchange:
     at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     consumer: Consumer | None = None
+    #: The paired machine that sent it, and its key's digest; None: no machine did. Such a request is served here or not
+    #: at all.
+    peer: str | None = None
+    peer_id: str | None = None
     #: Only requests for a model make a row; health checks would drown them.
     kept: bool = False
     requested: str | None = None
@@ -87,8 +91,6 @@ class Exchange:
     #: Of the answer that was told, where no response can say it any more.
     told_status: int = 200
     cause: str | None = None
-    #: The paired machine that sent this request on; None: it came from a client.
-    peer: str | None = None
     #: Candidates that were asked, or would have been, before the one that answers: `local=concurrency_limit`.
     tried: tuple[str, ...] = ()
     #: What it cost at a provider, in US dollars; None: nothing, or nobody knows.

@@ -22,7 +22,7 @@ _STATES = {"ready": "resident", "starting": "loading", "queued": "loading"}
 
 async def list_models(call: Call) -> web.StreamResponse:
     """Roles first, then models by id; in Anthropic's words for its clients."""
-    rows = [row for row in _rows(call.gateway) if call.may_ask_for(row["id"])]
+    rows = [row for row in _rows(call.gateway, to_peer=call.exchange.peer is not None) if call.may_ask_for(row["id"])]
     theirs = VERSION_HEADER in call.request.headers
     return web.json_response(model_page(rows) if theirs else {"object": "list", "data": rows})
 
@@ -88,11 +88,12 @@ def view_of(gateway: Gateway, model_id: str) -> WorkerView | None:
     return next((view for view in gateway.deps.pool.views() if view.model_id == model_id), None)
 
 
-def _rows(gateway: Gateway) -> Iterator[dict[str, Any]]:
+def _rows(gateway: Gateway, *, to_peer: bool = False) -> Iterator[dict[str, Any]]:
     views = {view.model_id: view for view in gateway.deps.pool.views()}
     for name, kind, model in listed(gateway):
         yield _row(gateway, name, kind, model, views.get(model.id))
-    yield from rows_elsewhere(gateway)
+    if not to_peer:
+        yield from rows_elsewhere(gateway)
 
 
 def _hidden(gateway: Gateway, model_id: str) -> bool:

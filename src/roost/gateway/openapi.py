@@ -16,7 +16,18 @@ from roost.gateway.call import Body, Call, Handler, Route
 from roost.gateway.replies import error_bytes
 
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
-_SHAPES = (api.StatusReport, api.LoadAccepted, api.RoleChange, api.RoleReport)
+_SHAPES = (
+    api.StatusReport,
+    api.LoadAccepted,
+    api.RoleChange,
+    api.RoleReport,
+    api.NodesReport,
+    api.Invitation,
+    api.InviteOutcome,
+    api.JoinCode,
+    api.Paired,
+    api.Revoked,
+)
 _ANSWERS = {
     "/roost/v1/status": "StatusReport",
     "/roost/v1/models/{name}/load": "LoadAccepted",
@@ -24,8 +35,13 @@ _ANSWERS = {
     "/roost/v1/workers/restart": "LoadAccepted",
     "/roost/v1/workers/restart/{name}": "LoadAccepted",
     "/roost/v1/roles/{role}": "RoleReport",
+    "/roost/v1/nodes": "NodesReport",
+    "/roost/v1/nodes/invites": "Invitation",
+    "/roost/v1/nodes/invites/{invite}": "InviteOutcome",
+    "/roost/v1/nodes/join": "Paired",
+    "/roost/v1/nodes/{name}/revoke": "Revoked",
 }
-_BODIES = {"/roost/v1/roles/{role}": "RoleChange"}
+_BODIES = {"/roost/v1/roles/{role}": "RoleChange", "/roost/v1/nodes/join": "JoinCode"}
 
 
 def document(routes: Callable[[], tuple[Route, ...]]) -> Handler:

@@ -42,6 +42,8 @@ class GatewayProtocol(web.RequestHandler):
     #: There were too many connections when this one came.
     surplus = False
     _deadline: asyncio.TimerHandle | None = None
+    _key: str | None = None
+    _key_read = False
 
     #: The address and port that the client connected to; None: no TCP. Asked of the kernel once.
     listener: tuple[str, int] | None = None
@@ -68,6 +70,17 @@ class GatewayProtocol(web.RequestHandler):
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
+
+    def proven_key(self, digest: Callable[[bytes], str]) -> str | None:
+        """The digest of the key whose certificate the client showed and proved in the handshake; None: it showed none.
+        Read once: it cannot change. Raises what `digest` does."""
+        if not self._key_read and self.transport is not None:
+            connection = self.transport.get_extra_info("ssl_object")
+            # Older versions of TLS are for plain clients.
+            shown = connection.getpeercert(True) if connection and connection.version() == "TLSv1.3" else None
+            self._key = digest(shown) if shown else None
+            self._key_read = True
+        return self._key
 
     def handle_error(
         self,

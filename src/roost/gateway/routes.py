@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.gateway import explaining, health, logs, models, openapi, own_api
+from roost.gateway import explaining, health, logs, models, nodes, openapi, own_api, peers
 from roost.gateway.anthropic.routes import ANTHROPIC_ROUTES
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Route
@@ -13,7 +13,7 @@ from roost.gateway.responses.inference import responses
 from roost.gateway.surfaces import SURFACES
 from roost.gateway.upstream import METHODS, relay_to_worker
 
-_OPEN, _USE, _MANAGE = Scope.OPEN, Scope.USE, Scope.MANAGE
+_OPEN, _USE, _MANAGE, _PEER, _CONTROL = Scope.OPEN, Scope.USE, Scope.MANAGE, Scope.PEER, Scope.CONTROL
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", _OPEN, health.root, Body.NONE, "Says that roost runs."),
@@ -45,7 +45,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/roost/v1/workers/restart", _MANAGE, own_api.restart, Body.NONE, "Restart all workers."),
     Route("POST", "/roost/v1/workers/restart/{name:.+}", _MANAGE, own_api.restart, Body.NONE, "Restart a worker."),
     Route("PUT", "/roost/v1/roles/{role:.+}", _MANAGE, own_api.put_role, Body.JSON, "Point a role at a model."),
-    Route("POST", "/roost/v1/shutdown", Scope.CONTROL, own_api.shutdown, Body.NONE, "Drain and end the daemon."),
+    Route("GET", "/roost/v1/nodes", _MANAGE, nodes.nodes, Body.NONE, "Paired machines, and how they stand."),
+    Route("POST", "/roost/v1/nodes/invites", _CONTROL, nodes.node_invite, Body.NONE, "Make a one-time code."),
+    Route("GET", "/roost/v1/nodes/invites/{invite}", _CONTROL, nodes.node_outcome, Body.NONE, "What became of it."),
+    Route("POST", "/roost/v1/nodes/join", _CONTROL, nodes.node_join, Body.JSON, "Be paired by a code."),
+    Route("POST", "/roost/v1/nodes/{name}/revoke", _CONTROL, nodes.node_revoke, Body.NONE, "Part from a machine."),
+    Route("GET", "/roost/v1/peer/status", _PEER, peers.peer_status, Body.NONE, "How this machine stands."),
+    Route("POST", "/roost/v1/peer/renew", _PEER, peers.peer_renew, Body.JSON, "Where the asking machine is now."),
+    Route("POST", "/roost/v1/peer/join", _OPEN, peers.peer_join, Body.JSON, "Prove a one-time code and be paired."),
+    Route("POST", "/roost/v1/shutdown", _CONTROL, own_api.shutdown, Body.NONE, "Drain and end the daemon."),
     *(
         Route(method, "/upstream/{target:.+}", _MANAGE, relay_to_worker, Body.ANY, "Any path of a model's worker.")
         for method in METHODS

@@ -36,6 +36,8 @@ class Gateway:
     profile: ActiveProfile = field(default_factory=ActiveProfile)
     held: Held = field(default_factory=Held)
     quotas: Quotas = field(default_factory=Quotas)
+    #: The TLS listener for paired machines and for clients with a key.
+    door: bool = False
     affinity: Affinity = field(default_factory=Affinity)
     _settled: Settled | None = field(default=None, repr=False)
 
