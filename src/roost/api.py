@@ -124,6 +124,8 @@ class RoleReport(Shape):
     #: False: the rotation policy makes it unreachable while the resident stays; `note` says why.
     reachable: bool
     note: str | None = None
+    #: The paired machine that has its model; None: this one.
+    node: str | None = None
     #: Of a role that requires tools: fit, fit-with-repair, unfit, unverified; None: it does not require them.
     verdict: str | None = None
 

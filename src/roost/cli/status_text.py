@@ -179,11 +179,16 @@ def _lifetime(worker: WorkerReport, now: float) -> str:
 
 
 def _roles(roles: Sequence[RoleReport], paint: Paint) -> list[str]:
-    rows = [(role.role, role.resolves_to or people.NOTHING, _role_state(role)) for role in roles]
+    rows = [(role.role, _role_target(role), _role_state(role)) for role in roles]
     lines = people.columns([("ROLE", "MODEL", "STATE"), *rows])
     return people.indented(
         "roles", [lines[0], *(_toned(line, role, paint) for line, role in zip(lines[1:], roles, strict=True))]
     )
+
+
+def _role_target(role: RoleReport) -> str:
+    target = role.resolves_to or people.NOTHING
+    return f"{target}@{role.node}" if role.node else target
 
 
 def _role_state(role: RoleReport) -> str:

@@ -57,6 +57,15 @@ class Change:
     daemon: str
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """The flags."""
+
+    dry_run: bool
+    as_json: bool
+    force: bool
+
+
 def use(
     role: Annotated[
         str,
@@ -73,13 +82,15 @@ def use(
 ) -> None:
     """Point a role at a model: writes the registry file, which a running roost notices.
 
-    The model must be on this machine under exactly this id; nothing near it is taken instead. The role tool-calling,
-    and any that requires tools, takes only a model that "roost models verify" found fit.
+    The model must be on this machine under exactly this id; nothing near it is taken instead. ID@NODE is a model, and
+    ROLE@NODE a role, of a paired machine. The role tool-calling, and any that requires tools, takes only a model that
+    "roost models verify" found fit.
 
     \b
     Examples:
       roost use coding mlx-community/Qwen3-Coder-30B-A3B-Instruct-4bit
       roost use embedding SmolLM2-135M-Instruct-Q4_1
+      roost use most-capable Some-120B-4bit@basement
     """
     place = here()
     loaded = load_settings(place)
@@ -88,6 +99,11 @@ def use(
         check_role(role, [*roles, *loaded.settings.roles])
     catalog = open_catalog(place, loaded.settings)
     check_free(role, catalog)
+    if "@" in model and catalog.get(model) is None:
+        _use_elsewhere(
+            place, role, model, roles.get(role), loaded.settings, dry_run=dry_run, as_json=as_json, force=force
+        )
+        return
     found = find_model(model, catalog.all())
     if isinstance(found, ModelSpec) and not force:
         check_fit(role, found, loaded.settings.required(role))
@@ -98,6 +114,34 @@ def use(
     next_ = _what_happens(place, role, found.id, loaded.settings, wait_s=0.0 if dry_run else TAKEN_WITHIN_S)
     change = Change(role, found.id, roles.get(role), str(place.paths.registry), not dry_run, next_)
     _show(change, found, as_json)
+
+
+def _use_elsewhere(
+    place: Here,
+    role: str,
+    model: str,
+    before: str | None,
+    settings: Settings,
+    wishes: Wishes,
+) -> None:
+    """A model of a paired machine: only the running roost knows what that has."""
+    from roost.registry.write import set_role
+
+    if not daemon_answers(place.paths):
+        raise ModelNotFound(
+            f'no model on this machine has the id "{model}", and what other machines have only a running roost knows: '
+            '"roost up", then once more'
+        )
+    entry = ask_daemon(lambda client: client.model(model), place)["roost"]
+    if TOOLS in settings.required(role) and not entry["verified"] and not wishes.force:
+        raise Refused(
+            f"cannot use {model} as {role}: the role requires tools, and it was not found fit there; run "
+            f'"roost models verify {entry["resolves_to"]}" on {entry["node"]}, or add --force'
+        )
+    if not wishes.dry_run:
+        set_role(place.paths.registry, role, model)
+    state = f"it is {entry['state']} on {entry['node']}; the next request goes there"
+    _show(Change(role, model, before, str(place.paths.registry), not wishes.dry_run, state), None, wishes.as_json)
 
 
 def check_role(role: str, known: Iterable[str]) -> None:
@@ -239,7 +283,7 @@ def _pushes_out(model: str, residents: list[str], settings: Settings) -> bool:
     return room != frozenset()
 
 
-def _show(change: Change, found: ModelSpec | UnavailableModel, as_json: bool) -> None:
+def _show(change: Change, found: ModelSpec | UnavailableModel | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
@@ -250,6 +294,6 @@ def _show(change: Change, found: ModelSpec | UnavailableModel, as_json: bool) ->
         note(f"  {change.registry if change.written else 'nothing was written (--dry-run)'}; {change.daemon}")
     if isinstance(found, UnavailableModel):
         note(f"warning: {found.id} cannot be reached now: {found.reason}")
-    else:
+    elif found is not None:
         for warning in found.warnings:
             note(f"warning: {found.id}: {warning}")

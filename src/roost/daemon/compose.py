@@ -90,6 +90,9 @@ class Daemon:
         self._stopping, self._stop_at_once, self._look_again = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._address = (settings.settings().gateway.host, settings.settings().gateway.port)
         self.pool = Supervisor(self._world())
+        self._neighbours = Neighbours(
+            paths.node, settings.settings, self._node, environ, host, lambda: self._peer_status.build()
+        )
         self.residents = Residents(
             paths,
             catalog,
@@ -101,6 +104,7 @@ class Daemon:
             lambda: self._address,
             self._engine_for,
             self._takes_a_place,
+            self._neighbours.room,
         )
         self._coexisting = Coexisting(
             this_power(),
@@ -109,9 +113,6 @@ class Daemon:
             self.pool,
             lambda: settings.settings().coexistence,
             self.residents.come_back,
-        )
-        self._neighbours = Neighbours(
-            paths.node, settings.settings, self._node, environ, host, lambda: self._peer_status.build()
         )
         self._started_at = time.time()
         self._swapped_out_at_start = host.memory().swapped_out_bytes
@@ -246,6 +247,7 @@ class Daemon:
             daemon_log=lambda: str(self._paths.logs / "daemon.log"),
             shutdown=self.stop,
             nodes=self._neighbours.room,
+            on_battery=lambda: bool(self._coexisting.on_battery),
             pairing=self._neighbours.desk,
             door_hosts=self._neighbours.hosts,
         )
@@ -276,6 +278,7 @@ class Daemon:
             coexistence=self._coexisting.report,
             on_battery=lambda: self._coexisting.on_battery,
             verdict=self._verdicts.of,
+            nodes=self._neighbours.room,
         )
 
     def _problems(self, activity: ActivityStore) -> tuple[Problem, ...]:

@@ -17,9 +17,11 @@ from roost.catalog.spec import ModelSpec
 from roost.config.layout import layout_of, together
 from roost.config.paths import Paths
 from roost.config.settings import Settings
+from roost.daemon.far_roles import FarRole, far_role
 from roost.daemon.names import Names, node_name
 from roost.daemon_types import Announcer, UpOptions
 from roost.errors import InsufficientMemory, ModelNotFound, RoostError, ShuttingDown
+from roost.nodes.types import Nodes
 from roost.registry.resolve import resolve
 from roost.registry.write import set_role
 from roost.workers.residency import Kind
@@ -40,6 +42,8 @@ class Situation:
     #: The physical id, when this machine has it.
     default: str | None
     fingerprint: str
+    #: What it means on a paired machine; None: it does not.
+    far: FarRole | None = None
 
 
 class Residents:
@@ -57,10 +61,12 @@ class Residents:
         address: Callable[[], tuple[str, int]],
         engine_for: Callable[[str], str],
         takes_a_place: Callable[[str], bool],
+        nodes: Nodes,
     ) -> None:
         self._address, self._engine_for, self._takes_a_place = address, engine_for, takes_a_place
         self._paths, self._catalog, self._names = paths, catalog, names
         self._pool, self._settings, self._options, self._announce = pool, settings, options, announce
+        self._nodes = nodes
         self._changed = asyncio.Event()
         self._ready_told = False
         self._come_back = False
@@ -102,8 +108,14 @@ class Residents:
                 self._come_back = False
                 await self._load(one for one in self.wanted() if one in self._pool.gave_way())
             with suppress(TimeoutError):
-                async with asyncio.timeout(TRY_AGAIN_S if self._try_at is not None else None):
+                async with asyncio.timeout(self._look_again_s(situation)):
                     await self._changed.wait()
+
+    def _look_again_s(self, situation: Situation) -> float | None:
+        """Whether a machine elsewhere is there changes without a word to us."""
+        if situation.far is not None:
+            return self._settings().nodes.look_every_s
+        return TRY_AGAIN_S if self._try_at is not None else None
 
     def _is_due(self) -> bool:
         """Whether a default that found no memory is tried again: never to push out what somebody loaded instead."""
@@ -123,7 +135,13 @@ class Residents:
         default = self._physical("default")
         spec = self._catalog.get(default) if default else None
         fingerprint = spec.fingerprint if isinstance(spec, ModelSpec) else str(spec)
-        return Situation(self._names.state().registry.roles.get("default"), default, fingerprint)
+        registry = self._names.state().registry
+        far = (
+            far_role("default", registry, _Ids(self._catalog), self._local_node(), self._nodes)
+            if default is None
+            else None
+        )
+        return Situation(registry.roles.get("default"), default, fingerprint, far)
 
     async def _choose_default(self) -> None:
         """`--model`, else the registry's default, else the embedded model."""
@@ -158,6 +176,9 @@ class Residents:
         """Loads the default and then the others. `again`: it was said before why that fails."""
         model_id, target = situation.default, situation.target
         self._try_at = None
+        if situation.far is not None:
+            self._follow_far(situation.far)
+            return
         if model_id is None:
             text = f"the default role names {target}, which is not here" if target else "no default role is set"
             self._tell_problem(text, f"roost models add {target}" if target else "roost use default ID")
@@ -180,6 +201,13 @@ class Residents:
         self.became_ready(model_id)
         await self._preload()
 
+    def _follow_far(self, far: FarRole) -> None:
+        if not far.reachable:
+            self._tell_problem(f"the default role is {far.model_id}, and {far.note}", far.mend)
+            return
+        self.problem = self.mend = None
+        self._tell_ready(far.model_id, f"roost@{far.node}")
+
     async def _preload(self) -> None:
         """In the order of the settings, one after the other: none of them is to push out one before it."""
         residency = self._settings().residency
@@ -193,11 +221,12 @@ class Residents:
             except RoostError as error:
                 log.warning("preload failed", model=model_id, reason=error.message)
 
-    def _tell_ready(self, model_id: str) -> None:
+    def _tell_ready(self, model_id: str, engine: str | None = None) -> None:
         if self._ready_told:
             return
         self._ready_told = True
-        engine = next((view.engine for view in self._pool.views() if view.model_id == model_id), "")
+        if engine is None:
+            engine = next((view.engine for view in self._pool.views() if view.model_id == model_id), "")
         tls = self._settings().gateway.tls_certificate is not None
         self._announce.ready(*self._address(), model_id, engine, tls=tls)
 
@@ -206,9 +235,14 @@ class Residents:
             self._announce.problem(text, mend)
         self.problem, self.mend = text, mend
 
+    def _local_node(self) -> str:
+        return self._settings().nodes.name or node_name()
+
     def _physical(self, name: str) -> str | None:
         try:
-            found = resolve(name, self._names.state().registry, known=_Ids(self._catalog), local_node=node_name())
+            found = resolve(
+                name, self._names.state().registry, known=_Ids(self._catalog), local_node=self._local_node()
+            )
         except ModelNotFound:
             return None
         return found.model_id

@@ -13,6 +13,8 @@ from roost.catalog.types import CatalogView
 from roost.config.settings import TOOLS, Settings
 from roost.daemon.status import Sources, role_report
 from roost.errors import ModelNotFound, Refused
+from roost.gateway.elsewhere import PairedModels
+from roost.registry.resolve import split_node
 from roost.registry.types import AUXILIARY_ROLES, CHAT_ROLES
 from roost.registry.write import is_role_name, set_role
 from roost.store.verdicts import Verdict
@@ -35,13 +37,27 @@ class RoleWriter:
             raise Refused(f"cannot set role {role!r}: use letters, digits, dots, dashes, at most 64", param="role")
         if role not in (*CHAT_ROLES, *AUXILIARY_ROLES) and self.catalog.get(role) is not None:
             raise Refused(f"cannot set role {role}: a model has this id; choose another name", param="role")
-        model_id = change.model
-        found = self.catalog.get(model_id.partition("@")[0] if "@" in model_id else model_id)
+        model_id, node = split_node(change.model, _Known(self.catalog))
+        if node not in (None, self.sources.node):
+            return await self._put_elsewhere(role, change.model, model_id, node or "")
+        found = self.catalog.get(model_id)
         if found is None:
             raise ModelNotFound(f'cannot point {role} at {model_id!r}: no such model here; see "roost models list"')
         if isinstance(found, ModelSpec) and not change.force:
             self._check_tools(role, found)
-        await asyncio.to_thread(set_role, self.path, role, model_id)
+        return await self._written(role, change.model)
+
+    async def _put_elsewhere(self, role: str, target: str, name: str, node: str) -> RoleReport:
+        paired = PairedModels(self.sources.nodes)
+        if not paired.knows(node):
+            raise ModelNotFound(
+                f'cannot point {role} at {target!r}: no machine of the name {node!r} is paired; see "roost node list"'
+            )
+        paired.meaning(node, name, target)
+        return await self._written(role, target)
+
+    async def _written(self, role: str, target: str) -> RoleReport:
+        await asyncio.to_thread(set_role, self.path, role, target)
         self.refresh()
         report = role_report(self.sources, role)
         assert report is not None
@@ -53,6 +69,16 @@ class RoleWriter:
         verdict = self.verdict(model)
         if verdict is None or not verdict.passed:
             raise Refused(not_fit(role, model.id, verdict), param="model")
+
+
+class _Known:
+    """The catalog as a container of ids."""
+
+    def __init__(self, catalog: CatalogView) -> None:
+        self._catalog = catalog
+
+    def __contains__(self, model_id: object) -> bool:
+        return isinstance(model_id, str) and self._catalog.get(model_id) is not None
 
 
 def not_fit(role: str, model_id: str, verdict: Verdict | None) -> str:

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from roost.api import (
     CoexistenceReport,
@@ -21,7 +21,9 @@ from roost.api import (
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
 from roost.config.settings import TOOLS, GatewaySettings, Settings
+from roost.daemon.far_roles import FarRole, far_role
 from roost.host.types import Host
+from roost.nodes.types import Nodes, NoNodes
 from roost.registry.reachability import RoleReach, Rotation, hidden_role_problems, reachability, rotation_problems
 from roost.registry.types import RegistryState
 from roost.store.keys import KeyFile
@@ -60,6 +62,7 @@ class Sources:
     coexistence: Callable[[], CoexistenceReport | None] = lambda: None
     on_battery: Callable[[], bool | None] = lambda: None
     verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None
+    nodes: Nodes = field(default_factory=NoNodes)
 
 
 def build_status(sources: Sources) -> StatusReport:
@@ -180,8 +183,11 @@ def _roles(sources: Sources, views: Iterable[WorkerView]) -> tuple[tuple[RoleRep
     known = {model.id for model in sources.catalog.all()}
     rotation = Rotation.of(settings.rotation, settings.residency, residents)
     reaches = reachability(registry, rotation, known, sources.node)
+    far = {one.role: far_role(one.role, registry, known, sources.node, sources.nodes) for one in reaches}
     reports = tuple(
-        RoleReport(
+        _far_report(reach, elsewhere)
+        if (elsewhere := far[reach.role]) is not None
+        else RoleReport(
             role=reach.role,
             resolves_to=reach.model_id,
             via_default=reach.via_default,
@@ -193,6 +199,18 @@ def _roles(sources: Sources, views: Iterable[WorkerView]) -> tuple[tuple[RoleRep
         for reach in reaches
     )
     return reports, reaches
+
+
+def _far_report(reach: RoleReach, far: FarRole) -> RoleReport:
+    return RoleReport(
+        role=reach.role,
+        resolves_to=far.model_id,
+        via_default=reach.via_default,
+        state=far.state,
+        reachable=far.reachable,
+        note=far.note,
+        node=far.node,
+    )
 
 
 def _verdict(sources: Sources, reach: RoleReach) -> str | None:
@@ -207,7 +225,8 @@ def _verdict(sources: Sources, reach: RoleReach) -> str | None:
 def role_targets(sources: Sources) -> dict[str, str]:
     """role -> physical id, of the roles that can be served here."""
     reports, _ = _roles(sources, sources.workers())
-    usable = (report for report in reports if report.state in ("resident", "loading", "on-disk"))
+    served = ("resident", "loading", "on-disk")
+    usable = (report for report in reports if report.state in served and report.node is None)
     return {report.role: report.resolves_to for report in usable if report.resolves_to is not None}
 
 
@@ -252,7 +271,11 @@ def _registry_problems(registry: RegistryState, roles: Iterable[RoleReport]) -> 
             )
         )
     for role in roles:
-        if role.state in ("unknown", "unavailable") and role.resolves_to and not role.via_default:
+        if role.node is not None:
+            if not role.reachable and not role.via_default:
+                text = f"role {role.role} is {role.resolves_to} on {role.node}, which cannot serve it: {role.note}"
+                found.append(Problem(severity="warning", text=text, mend="roost node list"))
+        elif role.state in ("unknown", "unavailable") and role.resolves_to and not role.via_default:
             text = f"role {role.role} names {role.resolves_to}, which is {role.state} here"
             mend = f"roost models add {role.resolves_to}" if role.state == "unknown" else "roost models list"
             found.append(Problem(severity="warning", text=text, mend=mend))

@@ -8,9 +8,10 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from roost.catalog.spec import ModelSpec
-from roost.errors import InvalidApiKey, ModelNotFound, ShuttingDown
+from roost.errors import InvalidApiKey, RoostError, ShuttingDown
 from roost.gateway.auth import identify
 from roost.gateway.call import Call
+from roost.gateway.destinations import destination_of
 from roost.gateway.state import Gateway
 
 #: A worker in one of these states will not serve the next request.
@@ -62,9 +63,14 @@ def _problem(gateway: Gateway) -> str | None:
     if gateway.deps.draining():
         return "roost is shutting down"
     try:
-        model_id = gateway.resolve("default").model_id
-    except ModelNotFound as error:
+        resolution = gateway.resolve_anywhere("default")
+        if resolution.node not in (None, gateway.deps.node):
+            # Raises while the machine that has it is away.
+            destination_of(gateway, resolution)
+            return None
+    except RoostError as error:
         return error.message
+    model_id = resolution.model_id
     if not isinstance(gateway.deps.catalog.get(model_id), ModelSpec):
         return f"{model_id} is unavailable"
     for view in gateway.deps.pool.views():

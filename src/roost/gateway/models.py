@@ -39,9 +39,11 @@ def _row_of(gateway: Gateway, name: str) -> dict[str, Any]:
     for row in _rows(gateway):
         if row["id"] == name:
             return row
-    resolution = gateway.resolve(name)
+    resolution = gateway.resolve_anywhere(name)
+    is_here = resolution.node in (None, gateway.deps.node)
+    listed_as = resolution.model_id if is_here else f"{resolution.model_id}@{resolution.node}"
     for row in _rows(gateway):
-        if row["id"] == resolution.model_id:
+        if row["id"] == listed_as:
             return row
     raise ModelNotFound(f'cannot show {resolution.model_id}: it is not listed; see "roost models"', param="model")
 

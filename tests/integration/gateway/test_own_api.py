@@ -160,6 +160,7 @@ async def test_the_control_socket_needs_no_key_and_alone_may_shut_down(gate: Fro
 
 def _example(path: str) -> str:
     names = {"{name:.+}": MODEL, "{worker:.+}": "daemon", "{role:.+}": "coding", "{target:.+}": f"{MODEL}/health"}
+    names |= {"{invite}": "1", "{name}": "basement"}
     for pattern, value in names.items():
         path = path.replace(pattern, value)
     return path
@@ -180,7 +181,7 @@ async def test_with_keys_every_route_asks_for_one_but_the_open_ones(gate: Front,
     async with gate.session.request(
         route.method, f"{gate.url}{_example(route.path)}", headers={"x-api-key": "user"}
     ) as response:
-        assert (response.status == 403) is (route.scope in (Scope.MANAGE, Scope.CONTROL))
+        assert (response.status == 403) is (route.scope in (Scope.MANAGE, Scope.CONTROL, Scope.PEER))
 
 
 async def test_health_without_a_key_tells_only_status_and_version(gate: Front) -> None:

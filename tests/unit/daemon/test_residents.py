@@ -19,6 +19,7 @@ from roost.daemon.names import Names
 from roost.daemon.residents import Residents
 from roost.daemon_types import UpOptions
 from roost.errors import InsufficientMemory, RoostError, WorkerFailed
+from roost.nodes.types import NoNodes
 from roost.registry.types import Registry, RegistryState
 from roost.testing.stand_in import FixedCatalog, declared_spec
 from roost.testing.wait import until
@@ -84,6 +85,7 @@ async def bringing_up(folder: Path, pool: Pool, heard: Heard) -> AsyncIterator[R
         address,
         lambda model_id: "engine",
         lambda model_id: True,
+        NoNodes(),
     )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(found.run())
