@@ -30,7 +30,7 @@ PROMPT = "canary-prompt-77c1"
 
 #: Who may call what, written down a second time on purpose: a new route, or one that opened, does not pass unseen.
 ROWS: dict[Scope, str] = {
-    Scope.OPEN: "GET / HEAD / GET /livez GET /readyz GET /health",
+    Scope.OPEN: "GET / HEAD / GET /livez GET /readyz GET /health POST /roost/v1/peer/join",
     Scope.USE: """
         GET /metrics GET /v1/models GET /v1/models/{name:.+} GET /roost/v1/status GET /roost/v1/workers
         GET /roost/v1/openapi.json POST /v1/chat/completions POST /v1/completions POST /v1/embeddings POST /v1/rerank
@@ -51,8 +51,11 @@ ROWS: dict[Scope, str] = {
         GET /upstream/{target:.+} HEAD /upstream/{target:.+} POST /upstream/{target:.+} PUT /upstream/{target:.+}
         PATCH /upstream/{target:.+} DELETE /upstream/{target:.+}
         GET /unload POST /api/models/unload POST /api/models/unload/{name:.+} GET /logs GET /logs/stream
-        GET /logs/stream/{log:.+} PUT /api/profiles/active""",
-    Scope.CONTROL: "POST /roost/v1/shutdown",
+        GET /logs/stream/{log:.+} PUT /api/profiles/active GET /roost/v1/nodes""",
+    Scope.PEER: "GET /roost/v1/peer/status POST /roost/v1/peer/renew",
+    Scope.CONTROL: """
+        POST /roost/v1/shutdown POST /roost/v1/nodes/invites GET /roost/v1/nodes/invites/{invite}
+        POST /roost/v1/nodes/join POST /roost/v1/nodes/{name}/revoke""",
 }
 TABLE = {
     f"{method} {path}": scope
@@ -65,6 +68,8 @@ ANSWERS: dict[Scope, tuple[int, int, int, int]] = {
     Scope.OPEN: (LET_IN, LET_IN, LET_IN, LET_IN),
     Scope.USE: (401, 401, LET_IN, LET_IN),
     Scope.MANAGE: (401, 401, 403, LET_IN),
+    # By its certificate alone, whatever key it has: tests/integration/nodes/test_door.py.
+    Scope.PEER: (401, 401, 403, 403),
     Scope.CONTROL: (401, 401, 403, 403),
 }
 
@@ -142,7 +147,7 @@ def status_of(roost: Roost, method: str, path: str, headers: dict[str, str]) -> 
 def filled(path: str) -> str:
     """A real path of a route's pattern."""
     path = path.replace("{target:.+}", "a/v1/models").replace("{role:.+}", "coding")
-    return re.sub(r"\{\w+:[^}]*\}", "a", path)
+    return re.sub(r"\{\w+(:[^}]*)?\}", "a", path)
 
 
 # Keys.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from roost.gateway.auth import Scope
 from roost.gateway.callers import PEER_PATHS
 from roost.gateway.routes import ROUTES
-from roost.nodes.tls import joining_context, node_host
+from roost.nodes.tls import joining_context, node_host, server_context
 from roost.nodes.types import Link
 from roost.store.keys import Consumer
 from roost.testing.wait import until
@@ -181,3 +182,32 @@ async def _certificate(server: House) -> tuple[bytes, str]:
     shown, version = connection.getpeercert(True), connection.version()
     writer.close()
     return shown, version
+
+
+async def test_after_a_renewal_the_way_there_shows_the_new_certificate(short_path: Path) -> None:
+    async with (
+        house(short_path, "basement") as server,
+        house(short_path, "laptop", door=False, lifetime_s=30_000.0) as client,
+    ):
+        await paired(server, client)
+        _, way = next(iter(client.room._ways.values()))
+        before = shown_by(way._context, server)
+        client.clock.ahead_s = 21_000.0
+        await until(lambda: _generation(client) == 2 and shown_by(way._context, server) != before)
+
+
+def shown_by(context: ssl.SSLContext, server: House) -> bytes:
+    """The certificate that a client with this context shows to a server, in a handshake without a network."""
+    accepting = server_context(server.folder / "leaf.pem")
+    accepting.verify_mode = ssl.CERT_REQUIRED
+    accepting.load_verify_locations(cadata="".join(peer.certificate for peer in server.room.book.known()))
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = context.wrap_bio(back, there, server_hostname="x.node.roost")
+    answering = accepting.wrap_bio(there, back, server_side=True)
+    for _ in range(4):
+        for side in (asking, answering):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    shown = answering.getpeercert(True)
+    assert shown is not None
+    return shown
