@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roost.engines.far import FarServer
+from roost.errors import CloudRefused, ModelNotFound
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,35 @@ class Clouds(Protocol):
     def secret_in(self, texts: Iterable[str]) -> str | None:
         """The kind of the first thing that looks like a secret (never the thing itself); None: nothing does."""
         ...
+
+
+class NoClouds:
+    """Where no provider is set."""
+
+    def views(self) -> tuple[CloudView, ...]:
+        return ()
+
+    def model(self, cloud: str, model_id: str) -> CloudModel:
+        raise ModelNotFound(f'no cloud is called "{cloud}"; write [clouds.{cloud}] into roost.toml')
+
+    async def reach(
+        self, cloud: str, model_id: str, *, key_budget_usd: float | None, key_name: str | None
+    ) -> FarServer:
+        raise CloudRefused(f'no cloud is called "{cloud}"; write [clouds.{cloud}] into roost.toml', should_retry=False)
+
+    def note(self, cloud: str, *, failed: bool) -> None:
+        return
+
+    def spent(
+        self,
+        cloud: str,
+        model_id: str,
+        key_name: str | None,
+        prompt_tokens: int,
+        cached_tokens: int,
+        completion_tokens: int,
+    ) -> float | None:
+        return None
+
+    def secret_in(self, texts: Iterable[str]) -> str | None:
+        return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from roost.api import RoleChange, RoleReport, StatusReport
 from roost.catalog.spec import ModelSpec
 from roost.catalog.types import CatalogView
+from roost.cloud.types import Clouds, NoClouds
 from roost.config.settings import Settings
 from roost.registry.types import RegistryState
 from roost.store.keys import Consumer
@@ -55,3 +56,5 @@ class GatewayDeps:
     verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None
     #: What each consumer has asked, by the names of keys; blocks.
     usage: Callable[[], Mapping[str, Usage]] = dict
+    #: Providers elsewhere.
+    clouds: Clouds = field(default_factory=NoClouds)
