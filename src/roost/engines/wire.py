@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest
@@ -29,14 +30,32 @@ _MOST_HEADERS = 128
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+class Content(Protocol):
+    """The body of an answer as it comes."""
+
+    async def readany(self) -> bytes:
+        """What has come; nothing at the end. Raises aiohttp.ClientError or OSError when it breaks."""
+        ...
+
+    def at_eof(self) -> bool: ...
+
+
+class Held(Protocol):
+    """What is let go of with an answer."""
+
+    def close(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
 @dataclass
 class Posted:
     """An answer whose head has come. Read `content` to its end, or `close`."""
 
     status: int
     headers: CIMultiDictProxy[str]
-    content: aiohttp.StreamReader
-    _connection: Connection = field(repr=False)
+    content: Content
+    _connection: Held = field(repr=False)
 
     @property
     def content_length(self) -> int | None:
