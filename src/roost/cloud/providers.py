@@ -56,7 +56,7 @@ class Provider:
     no_key_until: float = 0.0
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Providers:
     """`Clouds` over live settings: a change of them holds from the next request on. Close it at the end."""
 

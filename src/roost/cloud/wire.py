@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
@@ -38,9 +38,9 @@ class Watch(Protocol):
 class CloudWire:
     """To one provider with one key."""
 
-    wire: Wire
+    wire: Wire = field(repr=False)
     address: Address
-    watch: Watch
+    watch: Watch = field(repr=False)
 
     async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:
         """Raises aiohttp.ClientError or OSError; cancelled, it breaks the connection."""
