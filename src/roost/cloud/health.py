@@ -51,6 +51,11 @@ class Health:
             return Closed("it failed again and again", self._broken_until - now)
         return None
 
+    @property
+    def is_away(self) -> bool:
+        """No connection came about, and none has since."""
+        return self._unreachable is not None
+
     def look_due(self, now: float) -> bool:
         """It is time to look whether it can be reached again."""
         return self._unreachable is not None and now >= self._look_at

@@ -66,6 +66,8 @@ class Providers:
     prices: Prices = field(default_factory=Prices)
     scan: Scan = field(default_factory=SecretScan)
     clock: Callable[[], float] = time.monotonic
+    #: Set when somebody cannot be reached; whoever looks again clears it.
+    went_away: asyncio.Event = field(default_factory=asyncio.Event)
     _session: aiohttp.ClientSession | None = None
     _loaded: bool = False
     _known: dict[str, Provider] = field(default_factory=dict)
@@ -138,19 +140,23 @@ class Providers:
         self.scan.load()
         self._loaded = True
 
+    def any_away(self) -> bool:
+        """Whether somebody cannot be reached."""
+        return any(provider.health.is_away for name, provider in self._known.items() if name in self.settings())
+
     async def look_again(self) -> None:
-        """Tries those that could not be reached and whose next look is due."""
-        due = [
-            (name, provider)
-            for name, provider in self._known.items()
-            if name in self.settings() and provider.health.look_due(self.clock())
-        ]
-        for _, provider in due:
-            why = await look(provider.address)
-            if why is None:
-                provider.health.reachable()
-            else:
-                provider.health.unreachable(self.clock(), why, looked=True)
+        """Tries those that could not be reached and whose next look is due, all at once."""
+        async with asyncio.TaskGroup() as group:
+            for name, provider in self._known.items():
+                if name in self.settings() and provider.health.look_due(self.clock()):
+                    group.create_task(self._look(provider), name=f"look at {name}")
+
+    async def _look(self, provider: Provider) -> None:
+        why = await look(provider.address)
+        if why is None:
+            provider.health.reachable()
+        else:
+            provider.health.unreachable(self.clock(), why, looked=True)
 
     async def close(self) -> None:
         """Ends the connections, and every answer that is still being read."""
@@ -255,6 +261,7 @@ class _Watch:
 
     def unreachable(self, why: str) -> None:
         self.provider.health.unreachable(self.of.clock(), why)
+        self.of.went_away.set()
 
     def asked_to_wait(self, seconds: float) -> None:
         self.provider.health.asked_to_wait(self.of.clock(), seconds)
