@@ -100,9 +100,8 @@ def use(
     catalog = open_catalog(place, loaded.settings)
     check_free(role, catalog)
     if "@" in model and catalog.get(model) is None:
-        _use_elsewhere(
-            place, role, model, roles.get(role), loaded.settings, dry_run=dry_run, as_json=as_json, force=force
-        )
+        wishes = Wishes(dry_run, as_json, force)
+        _use_elsewhere(place, role, model, roles.get(role), loaded.settings, wishes)
         return
     found = find_model(model, catalog.all())
     if isinstance(found, ModelSpec) and not force:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from roost.api import Problem
+from roost.config.check_clouds import check_clouds
 from roost.config.check_knobs import check_knobs
 from roost.config.check_models import check_filters, check_models, unknown_capabilities
 from roost.config.check_redirects import check_redirects
@@ -167,5 +168,6 @@ CHECKS: tuple[Callable[[Settings, Facts], Iterator[Problem]], ...] = (
     check_models,
     check_redirects,
     check_routes,
+    check_clouds,
     _check_roles,
 )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 from roost.api import Problem
 from roost.config.far import CandidateSettings
@@ -15,7 +13,6 @@ from roost.config.settings import Settings
 
 #: Words of the queue in the same header.
 _RESERVED = frozenset({"batch", "interactive"})
-_REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|keyring:[^/]+/.+|cmd:.*\S.*)", re.DOTALL)
 
 
 def check_routes(settings: Settings, facts: Facts) -> Iterator[Problem]:
@@ -24,16 +21,6 @@ def check_routes(settings: Settings, facts: Facts) -> Iterator[Problem]:
         yield from _check_rule(("classes", name), own.candidates, own.private, settings, facts)
     for role, wanted in settings.roles.items():
         yield from _check_rule(("roles", role), wanted.candidates, wanted.private, settings, facts)
-    for name, cloud in settings.clouds.items():
-        place = dotted(("clouds", name))
-        if not _REFERENCE.fullmatch(cloud.api_key):
-            # Not its value: whoever wrote the key itself there must not find it in a log too.
-            yield error(
-                f"{place}.api_key is no reference to a key; a key itself never stands in the settings",
-                "write env:NAME, keyring:SERVICE/USER or cmd:COMMAND",
-            )
-        if urlsplit(cloud.url).scheme not in ("http", "https") or not urlsplit(cloud.url).netloc:
-            yield error(f"{place}.url: this is no address", "write https://HOST or https://HOST/v1")
     for name, wake in settings.nodes.wake.items():
         if (wake.mac is None) == (wake.command is None):
             yield error(f"{dotted(('nodes', 'wake', name))} needs either mac or command", "set one of both")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -96,6 +99,31 @@ class NodesSettings(Section):
             return None
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True)
+class KeyReference:
+    """Where a key lies; `value` is a variable, `SERVICE/USER` or a command line."""
+
+    kind: Literal["env", "keyring", "cmd"]
+    value: str
+
+
+_REFERENCE = re.compile(r"env:(?P<env>[A-Za-z_][A-Za-z0-9_]*)|keyring:(?P<keyring>[^/\s]+/\S+)|cmd:(?P<cmd>.*\S.*)")
+
+
+def key_reference(text: str) -> KeyReference | None:
+    """None for anything else, which may be a key itself: whoever tells of it must not repeat it."""
+    if (found := _REFERENCE.fullmatch(text)) is None:
+        return None
+    match found.lastgroup:
+        case "env" | "keyring" as kind:
+            return KeyReference(kind, found[kind])
+    try:
+        words = shlex.split(found["cmd"])
+    except ValueError:  # a quotation without an end
+        return None
+    return KeyReference("cmd", found["cmd"]) if words else None
 
 
 class CloudModelSettings(Section):

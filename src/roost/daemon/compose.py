@@ -18,6 +18,7 @@ from roost.catalog.catalog import Catalog
 from roost.catalog.spec import ModelSpec
 from roost.config.paths import Paths
 from roost.config.watch import FileWatch
+from roost.daemon.clouds import CloudKeeper
 from roost.daemon.coexisting import Coexisting
 from roost.daemon.doors import Doors
 from roost.daemon.live_settings import LiveSettings
@@ -82,6 +83,7 @@ class Daemon:
         self._paths, self._settings, self._keys, self._host, self._catalog = paths, settings, keys, host, catalog
         self._node, self._memory = settings.settings().nodes.name or node_name(), this_memory()
         self._peaks, self._holdings = PeakKeeper(PeakStore(paths.database)), holdings_here()
+        self._clouds = CloudKeeper.here(settings.settings, environ, paths)
         self._engines = build_engines(paths, environ, catalog)
         self._verdicts = Verdicts.here(paths, settings.settings, self._engines, host)
         self._registry = RegistryWatcher(paths.registry, self._registry_changed)
@@ -141,6 +143,7 @@ class Daemon:
         self._address = listener.getsockname()[:2]
         self._activity = ActivityStore(self._paths.database)
         await asyncio.to_thread(self._peaks.fill)
+        await asyncio.to_thread(self._clouds.fill)
         deps, doors = self._deps(), Doors(self._paths.control_socket)
         await doors.open(deps, self._settings.settings().gateway, listener, tls, self._neighbours)
         try:
@@ -150,6 +153,7 @@ class Daemon:
                 await started.wait()
                 helpers = [
                     group.create_task(self._peaks.run(), name="peaks"),
+                    group.create_task(self._clouds.run(), name="clouds"),
                     group.create_task(self._activity.run(), name="activity"),
                     group.create_task(self._registry.run(), name="registry"),
                     group.create_task(self._watch_files(), name="files"),
@@ -241,6 +245,7 @@ class Daemon:
             put_role=self._roles(sources).put,
             verdict=self._verdicts.of,
             usage=partial(usage_by_consumer, self._paths.database),
+            clouds=self._clouds.clouds,
             draining=self._stopping.is_set,
             node=self._node,
             version=roost.__version__,
@@ -293,7 +298,7 @@ class Daemon:
             (self.residents.problem, "error", self.residents.mend),
             (_pending_text(self._settings.pending), "warning", "roost down && roost up"),
         )
-        return tuple(Problem(severity=s, text=t, mend=m) for t, s, m in texts if t)
+        return (*(Problem(severity=s, text=t, mend=m) for t, s, m in texts if t), *self._clouds.problems())
 
     # What changes while it runs.
 

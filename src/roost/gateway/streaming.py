@@ -19,7 +19,7 @@ from roost.gateway.job import BROKEN, TAIL_S, Job, read_tail
 from roost.gateway.second import Answer, First, tell_better
 from roost.gateway.sse import EventBuffer, StreamRewriter
 from roost.gateway.stages import Stage, Staged, Withheld, stages_of
-from roost.workers.types import Content, Posted, ReadyWorker
+from roost.workers.types import Posted, ReadyWorker
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,6 @@ class _Rewrites(Protocol):
 async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: _Sink, rewrites: _Rewrites) -> None:
     """Events in, events out, until `[DONE]`. Raises RoostError for every other end of the body."""
     buffer, facts, exchange = EventBuffer(), rewriter.facts, job.call.exchange
-    content = upstream.response.content
     data, came = upstream.first, rewrites.counter
     while data and facts.done_event is None:
         before = came.chunks
@@ -169,13 +168,13 @@ async def _pump(job: Job, upstream: Upstream, rewriter: StreamRewriter, out: _Si
         if facts.done_event is None:
             if came.chunks == before:
                 job.check_progress()
-            data = await _next(job, content)
+            data = await _next(job, upstream.response)
     if facts.done_event is None or not facts.complete:
         raise job.lost()
 
 
-async def _next(job: Job, content: Content) -> bytes:
+async def _next(job: Job, response: Posted) -> bytes:
     try:
-        return await content.readany()
+        return await response.content.readany()
     except BROKEN as error:
         raise job.lost() from error

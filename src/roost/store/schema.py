@@ -64,6 +64,20 @@ learned_peaks = Table(
     Column("seen_at", Float, nullable=False, index=True),
 )
 
+#: One row a day, cloud, model and key: the fields of `spending.SpendingRow`.
+cloud_spending = Table(
+    "cloud_spending",
+    metadata,
+    Column("day", String, primary_key=True),
+    Column("cloud", String, primary_key=True),
+    Column("model_id", String, primary_key=True),
+    Column("consumer", String, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("usd", Float, nullable=False),
+)
+
 
 @dataclass(frozen=True)
 class Migration:
@@ -77,6 +91,7 @@ class Migration:
 MIGRATIONS = (
     Migration(1, "activity of requests", activity.create),
     Migration(2, "peaks of memory", learned_peaks.create),
+    Migration(3, "spending at clouds", cloud_spending.create),
 )
 
 #: What this roost writes; a database beyond it belongs to a newer one.

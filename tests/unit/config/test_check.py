@@ -116,8 +116,6 @@ CASES: list[tuple[dict[str, Any], str]] = [
         {"classes": {"c": {"candidates": [{"to": "local", "min_prompt_tokens": 9, "max_prompt_tokens": 8}]}}},
         "for none",
     ),
-    ({"clouds": {"sky": {"url": "https://a", "api_key": "sk-123"}}}, "clouds.sky.api_key is no reference to a key"),
-    ({"clouds": {"sky": {"url": "a.b", "api_key": "env:A"}}}, "error: clouds.sky.url: this is no address"),
     ({"nodes": {"wake": {"b": {}}}}, "error: nodes.wake.b needs either mac or command"),
     ({"profiles": {"p": {"pins": {"org/a": "org/b"}}}}, 'warning: profiles.p.pins."org/a": this is the id of a model'),
     ({"profiles": {"p": {"pins": {"coding": "org/b"}}}}, "warning: profiles.p.pins.coding: this is a role"),
@@ -234,6 +232,36 @@ def test_a_key_written_into_the_settings_is_refused_and_not_repeated() -> None:
     told = texts({"models": {"m": {"external": {"url": "http://x", "api_key": "sk-geheim"}}}})
     assert "error: models.m.external.api_key is not a reference" in told
     assert "geheim" not in told
+
+
+CLOUD = {"url": "https://api.openai.com/v1", "api_key": "env:OPENAI_API_KEY"}
+
+
+def test_a_cloud_that_can_be_asked_says_nothing() -> None:
+    assert (
+        found({"clouds": {"openai": CLOUD, "box": CLOUD | {"url": "http://127.0.0.1:9/x", "api_key": "cmd:a b"}}}) == ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"api_key": "sk-abcdef0123456789"}, "clouds.openai.api_key is not a reference"),
+        ({"api_key": "env:not a name"}, "clouds.openai.api_key is not a reference"),
+        ({"url": "api.openai.com"}, "clouds.openai.url is not a base URL"),
+        ({"url": "https://:8"}, "clouds.openai.url is not a base URL"),
+        ({"url": "https://a:99999"}, "clouds.openai.url is not a base URL"),
+        ({"url": "https://a/v1?key=x"}, "clouds.openai.url is not a base URL"),
+        ({"url": "https://me:hunter2@a/v1"}, "clouds.openai.url holds a user or password"),
+        ({"url": "http://a.example/v1"}, "clouds.openai.url is http"),
+        ({"models": {"m": {"capabilities": ["telepathy"]}}}, '"telepathy" is not a capability'),
+        ({"models": {"m": {"usd_per_million_input": 1}}}, "belong together"),
+    ],
+)
+def test_a_cloud_that_cannot_is_named_and_nothing_of_it_repeated(change: dict[str, Any], sentence: str) -> None:
+    told = texts({"clouds": {"openai": CLOUD | change}})
+    assert sentence in told
+    assert "abcdef" not in told and "hunter2" not in told
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost", "LOCALHOST"])

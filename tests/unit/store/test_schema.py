@@ -22,7 +22,12 @@ def test_the_activity_table_has_a_column_for_each_field_of_a_row():
 def test_an_empty_database_is_brought_to_the_newest_version(connection):
     assert migrate(connection) == len(MIGRATIONS)
     assert current_version(connection) == NEWEST_VERSION
-    assert set(inspect(connection).get_table_names()) == {"activity", "learned_peaks", "schema_version"}
+    assert set(inspect(connection).get_table_names()) == {
+        "activity",
+        "cloud_spending",
+        "learned_peaks",
+        "schema_version",
+    }
 
 
 def test_a_second_run_changes_nothing(connection):
