@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ def write(before: str | None, editor: Editor, edits: Sequence[Edit], record: Rec
             text = _undone(text, editor, kept)
     kept_now = []
     for edit in asked:
-        kept_now.append(_kept(found, edit, earlier.get(edit.path)))
+        kept_now.append(_kept(found, edit, earlier))
         text = _set(text, editor, edit)
     return Written(text, tuple(kept_now), whole)
 
@@ -88,13 +88,23 @@ def _changed(present: Any, kept: Kept) -> bool:
     return values.digest(present) != kept.wrote
 
 
-def _kept(found: Any, edit: Edit, earlier: Kept | None) -> Kept:
+def _kept(found: Any, edit: Edit, earlier: Mapping[Path, Kept]) -> Kept:
     present = values.look_up(found, edit.path)
     wrote = values.digest(edit.value)
-    if earlier is not None and (present is values.MISSING or values.digest(present) == earlier.wrote):
-        return earlier.model_copy(update={"wrote": wrote})
+    before = earlier.get(edit.path)
+    if before is not None and (present is values.MISSING or values.digest(present) == before.wrote):
+        return before.model_copy(update={"wrote": wrote})
     depth = values.depth_of(found, edit.path)
-    return Kept(path=edit.path, wrote=wrote, depth=depth, earlier=None if present is values.MISSING else present)
+    if before is None:
+        # What is around it may be there because an earlier write made it.
+        depth = min([depth, *(kept.depth for kept in earlier.values() if _shared(kept.path, edit.path) > kept.depth)])
+    was_there = depth == len(edit.path)
+    return Kept(path=edit.path, wrote=wrote, depth=depth, earlier=present if was_there else None)
+
+
+def _shared(one: Path, other: Path) -> int:
+    """How many steps two paths have in common."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _set(text: str, editor: Editor, edit: Edit) -> str:

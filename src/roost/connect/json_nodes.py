@@ -110,7 +110,7 @@ class _Reader:
             part = self._member() if opening == "{" else Part(self._at, self._value())
             node.parts.append(part)
             self._skip()
-            part.comma = self._at if self._take(",") else None
+            part.comma = self._at - 1 if self._take(",") else None
             self._skip()
         node.end = self._at
         values = [part.node.value for part in node.parts]

@@ -51,7 +51,9 @@ def _refuse_comments(text: str) -> None:
     try:
         json.loads(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
-        raise BrokenText(error.lineno, error.colno, f"{error.msg}; this program reads no comments there") from None
+        raise BrokenText(
+            error.lineno, error.colno, f"{error.msg} (this program reads neither comments nor trailing commas)"
+        ) from None
 
 
 def _begun(text: str, path: Path, value: Any) -> str:

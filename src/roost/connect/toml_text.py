@@ -165,7 +165,13 @@ def _key(key: str) -> str:
 
 
 def _rendered(value: Any) -> str:
-    """JSON's strings, numbers, truth values and lists are TOML's too."""
-    if isinstance(value, dict) or value is None:
-        raise CannotEdit("only single values and lists are written")
-    return json.dumps(value, ensure_ascii=False)
+    """JSON's strings, numbers and truth values are TOML's too."""
+    match value:
+        case None:
+            raise CannotEdit("TOML has no word for nothing")
+        case dict():
+            return "{" + ", ".join(f"{_key(key)} = {_rendered(each)}" for key, each in value.items()) + "}"
+        case list():
+            return f"[{', '.join(map(_rendered, value))}]"
+        case _:
+            return json.dumps(value, ensure_ascii=False)

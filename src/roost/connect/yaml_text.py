@@ -130,7 +130,7 @@ def _leaf_end(text: str, node: Node) -> int:
 
 
 def _without(text: str, around: CollectionNode, found: tuple[Node, Node]) -> str:
-    start, end = found[0].start_mark.index, max(_leaf_end(text, found[1]), found[0].end_mark.index)
+    start, end = found[0].start_mark.index, max(_leaf_end(text, node) for node in found)
     parts = [part[0] if isinstance(part, tuple) else part for part in around.value]
     index = parts.index(found[0])
     following = parts[index + 1].start_mark.index if index + 1 < len(parts) else None
