@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.unit.connect.texts import BROKEN, BY_CLIENT
 WITH_FILE = {client.name: client for client in CLIENTS if client.format}
 TARGET = Target("http://127.0.0.1:11434", "coding", 32768, None)
 OTHER = Target("https://roost.lan:8443", "quickest", None, KeyInVariable("MY_KEY"))
+COMMENTS = ("# the big one", "// slow line here", "# for everything", "# the small one", "// larger", "/* keys */")
 MINTED = Target("http://127.0.0.1:11434", "coding", 4096, KeyItself("roost-0123-4567"))
 
 
@@ -63,14 +65,7 @@ def test_each_setting_is_there_after_a_write_and_everything_else_stays(name: str
 def test_comments_stay_where_they_were(name: str) -> None:
     before = BY_CLIENT[name]
     after = write(before, editor(name), edits(name), None).text
-    for comment in (
-        "# the big one",
-        "// slow line here",
-        "# for everything",
-        "# the small one",
-        "// larger",
-        "/* keys */",
-    ):
+    for comment in COMMENTS:
         if comment in before:
             where = before[: before.index(comment)].splitlines()[-1].strip()
             kept = after[: after.index(comment)].splitlines()[-1].strip()
@@ -257,8 +252,6 @@ def test_a_write_never_changes_the_value_it_was_given(table: dict[str, Any]) -> 
     from roost.connect.values import put
 
     before = copy.deepcopy(table)
-    try:
+    with suppress(CannotEdit):
         put(table, ("env", "roost", "n"), 1)
-    except CannotEdit:
-        pass
     assert table == before
