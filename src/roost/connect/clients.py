@@ -46,6 +46,9 @@ def _claude(target: Target) -> Setup:
     # All its sizes are one model: another one for titles would push the resident out and back again.
     names = ("ANTHROPIC_MODEL", *(f"ANTHROPIC_DEFAULT_{size}_MODEL" for size in ("HAIKU", "SONNET", "OPUS")))
     environment = {"ANTHROPIC_BASE_URL": target.base_url, **dict.fromkeys(names, target.model)}
+    if target.context_tokens:
+        # It takes names that it does not know for models of a million tokens.
+        environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(target.context_tokens)
     settings: dict[str, Any] = {"env": environment}
     token = "ANTHROPIC_AUTH_TOKEN"
     match target.key:
