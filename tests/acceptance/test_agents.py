@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from tests.acceptance.conftest import Roost
 
 AGENTS = os.environ.get("ROOST_TEST_AGENTS", "")
+LLM = Path(sys.executable).with_name("llm")
 TASK = "Add the numbers in numbers.txt and write the sum to sum.txt"
 DONE = "The sum 42 is in sum.txt."
 #: The script stands still where no result comes: that must end.
@@ -48,7 +50,10 @@ def work(tmp_path: Path) -> Path:
 @pytest.fixture
 def leaking(stand_in: Callable[..., Roost], work: Path) -> Roost:
     """A roost whose default model reads the numbers, writes the sum and says so, each call as text."""
-    roost = stand_in('[engine]\ntools = "full"\n').start()
+    roost = stand_in('[engine]\ntools = "full"\n')
+    # What `roost connect` gives agents is the same model.
+    roost.registry(default="a", coding="a")
+    roost.start()
     turns = [
         leaked("read_file", file_path=str(work / "numbers.txt")),
         leaked("write_file", file_path=str(work / "sum.txt"), content="42\n"),
@@ -148,9 +153,23 @@ def test_qwen_code(leaking: Roost, work: Path, tmp_path: Path) -> None:
     assert (done.stdout.strip(), (work / "sum.txt").read_text()) == (DONE, "42\n")
 
 
+def connected(roost: Roost, name: str, *arguments: str) -> Path:
+    """A home where this client's settings are what `roost connect` wrote."""
+    roost.cli("connect", name, "--write", *arguments)
+    return Path(roost.environ["HOME"])
+
+
+def keyed(roost: Roost, with_key: bool) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What `connect` is told and what the client's environment holds, where the endpoint needs a key or none."""
+    if not with_key:
+        return (), {}
+    return ("--key", "env:MY_ROOST"), {"MY_ROOST": roost.cli("keys", "add", "agent").stdout.strip()}
+
+
 @pytest.mark.agents
 @needs_agents
-def test_claude_code(leaking: Roost, work: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_key", [False, True])
+def test_claude_code(leaking: Roost, work: Path, with_key: bool) -> None:
     """Over /v1/messages."""
     served(
         leaking,
@@ -158,42 +177,59 @@ def test_claude_code(leaking: Roost, work: Path, tmp_path: Path) -> None:
         leaked("Write", file_path=str(work / "sum.txt"), content="42\n"),
         DONE,
     )
+    arguments, environment = keyed(leaking, with_key)
+    home = connected(leaking, "claude", *arguments)
     # Its program comes in a package for each platform.
     (program,) = (Path(AGENTS) / "node_modules").glob("@anthropic-ai/claude-code-*/claude")
     done = at_work(
         [str(program), "-p", TASK, "--permission-mode", "acceptEdits", "--allowedTools", "Read,Write"],
         work,
-        tmp_path,
-        ANTHROPIC_BASE_URL=leaking.url,
-        ANTHROPIC_AUTH_TOKEN="none",
-        # The name `default` is one of its own.
-        ANTHROPIC_MODEL="quickest",
-        ANTHROPIC_DEFAULT_HAIKU_MODEL="quickest",
+        home,
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
         DISABLE_AUTOUPDATER="1",
+        **environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.stdout.strip(), (work / "sum.txt").read_text()) == (DONE, "42\n")
+    leaking.cli("connect", "claude", "--restore")
+    assert "ANTHROPIC" not in said(home / ".claude/settings.json")
 
 
 @pytest.mark.agents
 @needs_agents
-def test_codex(leaking: Roost, work: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_key", [False, True])
+def test_codex(leaking: Roost, work: Path, with_key: bool) -> None:
     """Over /v1/responses."""
-    (tmp_path / ".codex").mkdir()
-    (tmp_path / ".codex/config.toml").write_text(
-        f"""
-        model = "default"
-        model_provider = "roost"
-        [model_providers.roost]
-        name = "roost"
-        base_url = "{leaking.url}/v1"
-        wire_api = "responses"
-        """
-    )
     served(
         leaking, leaked("exec_command", cmd="cat numbers.txt"), leaked("exec_command", cmd="echo 42 > sum.txt"), DONE
     )
-    done = at_work([".bin/codex", "exec", "--skip-git-repo-check", "--yolo", TASK], work, tmp_path)
+    arguments, environment = keyed(leaking, with_key)
+    home = connected(leaking, "codex", *arguments)
+    done = at_work([".bin/codex", "exec", "--skip-git-repo-check", "--yolo", TASK], work, home, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.stdout.strip(), (work / "sum.txt").read_text()) == (DONE, "42\n")
+    leaking.cli("connect", "codex", "--restore")
+    assert "roost" not in said(home / ".codex/config.toml")
+
+
+def said(path: Path) -> str:
+    """What is left of settings: a client may have written its own into them by now."""
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.agents
+@pytest.mark.skipif(not LLM.exists(), reason="llm is not installed; make test-agents installs it")
+@pytest.mark.parametrize("with_key", [False, True])
+def test_llm(leaking: Roost, with_key: bool) -> None:
+    """The command line tool, asked by the name that its settings got."""
+    home = connected(leaking, "llm")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    if with_key:
+        key = leaking.cli("keys", "add", "llm").stdout
+        leaking.cli("connect", "llm", "--write")
+        subprocess.run([LLM, "keys", "set", "roost"], env=environ, input=key, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [LLM, "-m", "roost", TASK], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    # What the stand-in says to a request without tools.
+    assert done.returncode == 0 and done.stdout.startswith("a read request "), done.stdout + done.stderr

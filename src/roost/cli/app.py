@@ -14,6 +14,7 @@ from roost.cli import (
     ask,
     chat,
     config,
+    connect,
     doctor,
     engines,
     explain,
@@ -99,6 +100,7 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
     Row(LOOK, "explain", explain.explain),
     Row(LOOK, "logs", logs.logs),
     Row(LOOK, "doctor", doctor.doctor),
+    Row(SET_UP, "connect", connect.connect),
     GroupRow(
         SET_UP,
         "config",
