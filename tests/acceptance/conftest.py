@@ -53,11 +53,18 @@ class Roost:
     process: subprocess.Popen[str] | None = None
     ready_line: str = ""
     port: int = 0
+    #: Stands before each of its commands: `nsenter` into a network of its own.
+    prefix: tuple[str, ...] = ()
     _clients: list[openai.OpenAI] = field(default_factory=list)
 
     def cli(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [str(ROOST), *arguments], input=stdin, capture_output=True, text=True, env=self.environ, timeout=120
+            [*self.prefix, str(ROOST), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.environ,
+            timeout=120,
         )
         assert not check or done.returncode == 0, f"roost {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done
@@ -85,7 +92,7 @@ class Roost:
         self.end()
         with (self.home / "stderr").open("w") as errors:
             self.process = subprocess.Popen(
-                [str(ROOST), "up", "--port", "0", *flags],
+                [*self.prefix, str(ROOST), "up", "--port", "0", *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
