@@ -5,8 +5,9 @@ by a short beginning, take hashes, names and pictures for secrets, and a scan th
 that are set to something in code or a settings file are found by a rule of our own, which wants a value that nobody
 would write by hand. What is split over lines is not found, private keys aside.
 
-Most texts hold none of the words that a secret begins with, and are done with a few searches for these. Around such a
-word the plugins look at a bounded window; a text that keeps them busy for too long counts as one with a secret.
+Most keys are long and without a blank, so that they are searched for in the long words of a text alone: first the few
+letters with which they begin, and around each of these a plugin looks at a bounded window. A text that keeps them busy
+for too long counts as one with a secret.
 """
 
 from __future__ import annotations
@@ -25,12 +26,11 @@ from roost.cloud.keys import EXTRA
 
 #: CPU time that one request may be looked at.
 BUDGET_S = 0.5
-#: What is looked at around a word that a secret may begin with; tokens of some providers have kilobytes.
-_BEFORE, _WINDOW = 64, 8192
 _PLUGINS = "detect_secrets.plugins"
 _MISSING = f"prompts cannot be searched for secrets without the package detect-secrets; {EXTRA}"
 #: What a request is said to hold when nobody could look at it.
 UNSEARCHED = "something that could not be searched for secrets"
+ASSIGNED = "password or key"
 Find = Callable[[str], Iterator[str]]
 
 
@@ -44,7 +44,14 @@ class Detector:
     by: tuple[str, str] | re.Pattern[str]
     #: Refuses what looks like one and is none.
     is_real: Callable[[str], bool] = lambda found: True
-    spans_lines: bool = False
+    #: It wants the words around it, and is searched in the text itself instead of its long words alone.
+    in_context: bool = False
+    #: Letters before and behind an anchor that are looked at.
+    around: tuple[int, int] = (8, 600)
+
+
+#: No key of a service is shorter.
+_LONG_WORD = 20
 
 
 class SecretScan:
@@ -69,41 +76,42 @@ class SecretScan:
             return UNSEARCHED
         until = time.thread_time() + BUDGET_S
         for text in texts:
-            small = text.lower()
-            # Some letters change their number: then places in one are none in the other.
-            if len(small) != len(text):
-                small = text.translate(_SMALL)
-            for detector, find in self._finders:
-                if time.thread_time() > until:
-                    return UNSEARCHED
-                for window in _windows(small, text, detector):
-                    if any(detector.is_real(found) for found in find(window)):
-                        return detector.kind
-                    if time.thread_time() > until:
-                        return UNSEARCHED
+            if (kind := _first(self._finders, text, until)) is not None:
+                return kind
         return None
+
+
+def _first(finders: list[tuple[Detector, Find]], text: str, until: float) -> str | None:
+    made = "\n".join(word for word in text.split() if len(word) >= _LONG_WORD)
+    whole, words = (text, _small(text)), (made, _small(made))
+    for detector, find in finders:
+        if time.thread_time() > until:
+            return UNSEARCHED
+        for window in _windows(*(whole if detector.in_context else words), detector):
+            if any(detector.is_real(found) for found in find(window)):
+                return detector.kind
+            if time.thread_time() > until:
+                return UNSEARCHED
+    return _assigned(text, until)
 
 
 _SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
-def _windows(small: str, text: str, detector: Detector) -> Iterator[str]:
-    """The pieces of a text around the anchors, within a line unless it is long; what begins in the first half of a
-    piece ends in it."""
+def _small(text: str) -> str:
+    """In small letters, each at the place that it had: some letters become two, and then only ASCII's are changed."""
+    small = text.lower()
+    return small if len(small) == len(text) else text.translate(_SMALL)
+
+
+def _windows(text: str, small: str, detector: Detector) -> Iterator[str]:
+    """The pieces of a text around the anchors; what begins in the first half of a piece ends in it."""
+    before, window = detector.around
     for anchor in detector.anchors:
         at = small.find(anchor)
         while at >= 0:
-            end = at + _WINDOW if detector.spans_lines else _line_end(text, at)
-            begin = max(0, at - _BEFORE)
-            if not detector.spans_lines:
-                begin = max(begin, text.rfind("\n", begin, at) + 1)
-            yield text[begin:end]
-            at = small.find(anchor, max(at + 1, min(end, at + _WINDOW // 2)))
-
-
-def _line_end(text: str, at: int) -> int:
-    end = text.find("\n", at, at + _WINDOW)
-    return end if end >= 0 else at + _WINDOW
+            yield text[max(0, at - before) : at + window]
+            at = small.find(anchor, at + max(1, window // 2))
 
 
 @cache
@@ -146,40 +154,69 @@ def _is_no_example(value: str) -> bool:
     return not value.upper().endswith("EXAMPLE")
 
 
+def _is_signed(token: str) -> bool:
+    return token.count(".") == 2
+
+
 def _is_password(value: str) -> bool:
     """Of a URL: most of them in texts are words such as `password`."""
     return len(value) >= 4 and not _STANDS_FOR.search(value) and value.lower() not in ("pass", "pwd", "user", "root")
 
 
-#: What is assigned to a name that says that it is secret: in code, in a settings file, as a variable.
-_ASSIGNED = re.compile(
-    r"(?:passwords?|passwd|pwd|passphrase|secrets?|tokens?|api_?keys?|access_?keys?|auth_?keys?|account_?keys?|"
-    r"private_?keys?|client_?keys?)(?:[_-][a-z0-9_-]{0,40})?[\"'`\]]{0,2}\s{0,8}(?::=|=>|[:=])\s{0,8}[\"'`]?"
-    r"([^\s\"'`,;]{12,200})",
+#: What is assigned to something, in code, in a settings file, as a variable; and what that something ends with when its
+#: name says that it is secret.
+_ASSIGNED = re.compile(r"[:=]>?\s{0,8}[\"'`]?(?=([^\s\"'`,;]{12,200}))")
+_SECRET_NAME = re.compile(
+    r"(?:passwords?|passwd|pwd|passphrase|secrets?|tokens?|(?:api|access|auth|account|private|client)[_-]?keys?)"
+    r"(?:[_-][a-z0-9_-]{0,40})?[\"'`\]]{0,2}\s{0,8}[:=!]{0,2}$",
     re.IGNORECASE,
 )
-_WORDS = ("password", "passwd", "pwd", "passphrase", "secret", "token", "api_key", "apikey", "accesskey")
-_MORE_WORDS = ("access_key", "auth_key", "authkey", "account_key", "accountkey", "private_key", "client_key")
+_LONGEST_NAME = 80
+#: Assignments between two looks at the clock.
+_BETWEEN_LOOKS = 64
+_DIGIT = re.compile(r"\d")
+
+
+def _assigned(text: str, until: float) -> str | None:
+    for count, match in enumerate(_ASSIGNED.finditer(text)):
+        value, at = match[1], match.start()
+        # The cheapest question first: most of what is assigned has no digit.
+        if _DIGIT.search(value) and _SECRET_NAME.search(text, max(0, at - _LONGEST_NAME), at) and looks_made(value):
+            return ASSIGNED
+        if count % _BETWEEN_LOOKS == 0 and time.thread_time() > until:
+            return UNSEARCHED
+    return None
+
+
 #: A private key is its first line and something like a line of base64 behind it; the first line alone is talk of one.
 _PRIVATE = re.compile(r"BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[^\n]{0,12}[\s\S]{0,400}?[A-Za-z0-9+/]{40}")
 
 #: Every kind there is; adding one is a row and a test.
 DETECTORS: tuple[Detector, ...] = (
-    Detector("private key", ("private key",), _PRIVATE, spans_lines=True),
-    Detector("PuTTY key", ("putty-user-key-file",), re.compile(r"PuTTY-User-Key-File-\d: \S+")),
+    Detector("private key", ("private key",), _PRIVATE, in_context=True, around=(40, 640)),
+    Detector(
+        "PuTTY key",
+        ("putty-user-key-file",),
+        re.compile(r"PuTTY-User-Key-File-\d: \S+"),
+        in_context=True,
+        around=(0, 80),
+    ),
+    Detector("AWS key", ("akia", "asia", "abia", "acca", "a3t"), ("aws", "AWSKeyDetector"), _is_no_example),
+    Detector("AWS key", ("aws",), ("aws", "AWSKeyDetector"), _is_no_example, in_context=True, around=(0, 160)),
+    Detector("password in a URL", ("://",), ("basic_auth", "BasicAuthDetector"), _is_password, True, (0, 400)),
     Detector("age key", ("age-secret-key-",), re.compile(r"AGE-SECRET-KEY-1[0-9A-Z]{50,}", re.IGNORECASE)),
-    Detector("AWS key", ("akia", "asia", "abia", "acca", "a3t", "aws"), ("aws", "AWSKeyDetector"), _is_no_example),
     Detector("GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), ("github_token", "GitHubTokenDetector")),
     Detector("GitHub token", ("github_pat_",), re.compile(r"github_pat_\w{50,}")),
     Detector(
         "GitLab token",
         ("glpat-", "gldt-", "glft-", "glsoat-", "glrt-", "gr1348941", "glcbt-", "glptt-", "glagent-", "gloas-"),
         ("gitlab_token", "GitLabTokenDetector"),
+        around=(0, 1200),
     ),
     Detector("Slack token", ("xox", "hooks.slack.com"), ("slack", "SlackDetector")),
     Detector("Slack token", ("xapp-",), re.compile(r"xapp-\d-[A-Z0-9]+-\d+-[a-z0-9]{20,}")),
     Detector("Stripe key", ("k_live_",), ("stripe", "StripeDetector")),
-    Detector("OpenAI key", ("t3blbkfj",), ("openai", "OpenAIDetector")),
+    Detector("OpenAI key", ("t3blbkfj",), ("openai", "OpenAIDetector"), around=(300, 300)),
     Detector("Anthropic key", ("sk-ant-",), re.compile(r"sk-ant-[\w-]{20,}")),
     Detector("API key", ("sk-",), re.compile(r"(?<![\w-])sk-(?:(?:proj|or|svcacct|admin)-[\w-]{20,}|\w{32,})")),
     Detector("roost key", ("roost-",), re.compile(r"(?<![\w-])roost-[0-9a-f]{12}-[0-9a-f]{40,}")),
@@ -192,7 +229,7 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("SendGrid key", ("sg.",), ("sendgrid", "SendGridDetector")),
     Detector("Azure key", ("accountkey=",), ("azure_storage_key", "AzureStorageKeyDetector")),
     Detector("Square secret", ("sq0csp-",), ("square_oauth", "SquareOAuthDetector")),
-    Detector("JSON web token", ("eyj",), ("jwt", "JwtTokenDetector"), lambda found: found.count(".") == 2),
-    Detector("password in a URL", ("://",), ("basic_auth", "BasicAuthDetector"), _is_password),
-    Detector("password or key", (*_WORDS, *_MORE_WORDS), _ASSIGNED, looks_made),
+    Detector(
+        "JSON web token", ("eyj",), ("jwt", "JwtTokenDetector"), lambda found: found.count(".") == 2, around=(0, 8192)
+    ),
 )

@@ -13,7 +13,6 @@ DONE = b"data: [DONE]\n\n"
 #: A provider that never ends an event must not fill the memory.
 LARGEST_EVENT_BYTES = 16 * 2**20
 _BOUNDARY = re.compile(rb"\r?\n\r?\n")
-_DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
 _decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -65,7 +64,7 @@ class MessageEvents:
             raise BrokenStream("an event of it has no end")
 
     def _event(self, event: bytes) -> Iterator[bytes]:
-        payload = b"\n".join(match[1] for match in _DATA.finditer(event))
+        payload = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
         if self.over or not payload:
             return
         told = _decode(payload.decode())
