@@ -28,8 +28,8 @@ from roost.workers.types import ReadyWorker
 async def messages(call: Call) -> web.StreamResponse:
     """A turn of a conversation."""
     settings = call.gateway.deps.settings()
-    asked = (await read_document(call, settings)).values
-    translated = _translated(call, settings, asked)
+    asked = await read_document(call, settings)
+    translated = _translated(call, settings, asked.values, asked.text_of("tools"))
     job = _placed(call, settings, translated)
     headers = _headers(translated)
     try:
@@ -45,8 +45,8 @@ async def messages(call: Call) -> web.StreamResponse:
 async def count_tokens(call: Call) -> web.StreamResponse:
     """Tokens of a turn's prompt after the model's template, counted by its worker; loads the model if it must."""
     settings = call.gateway.deps.settings()
-    asked = (await read_document(call, settings)).values
-    translated = _translated(call, settings, {**asked, "stream": False})
+    asked = await read_document(call, settings)
+    translated = _translated(call, settings, {**asked.values, "stream": False}, asked.text_of("tools"))
     job = _placed(call, settings, translated)
     try:
         count = await job.run(lambda worker: _counted(job, worker), job.ticket.worker)
@@ -66,15 +66,16 @@ async def _counted(job: Job, worker: ReadyWorker) -> int:
     return count
 
 
-def _translated(call: Call, settings: Settings, asked: Mapping[str, Any]) -> Translated:
+def _translated(call: Call, settings: Settings, asked: Mapping[str, Any], tools_text: str | None) -> Translated:
     """Raises RoostError, for a model that is not here too."""
     spec = named_model(call, requested_name(asked, settings))
     can_stop = switch_of(spec.chat_template or "", "none") is not None
-    return from_messages(asked, thinks="thinking" in spec.capabilities, can_stop_thinking=can_stop)
+    thinks = "thinking" in spec.capabilities
+    return from_messages(asked, thinks=thinks, can_stop_thinking=can_stop, tools_text=tools_text)
 
 
 def _placed(call: Call, settings: Settings, translated: Translated) -> Job:
-    job = place(call, CHAT, settings, compose(translated.body))
+    job = place(call, CHAT, settings, compose(translated.body, translated.texts))
     if job.thoughts is not None and translated.thinking_budget is not None:
         # As a setting, not as a demand: an engine that knows no such limit serves all the same.
         job.thoughts.budget = translated.thinking_budget

@@ -26,9 +26,10 @@ from roost.toolcalls.thoughts import switch_of
 async def responses(call: Call) -> web.StreamResponse:
     """A turn of a conversation, which the client sends whole."""
     settings = call.gateway.deps.settings()
-    asked = (await read_document(call, settings)).values
-    translated = _translated(call, settings, asked)
-    job = place(call, CHAT, settings, compose(translated.body))
+    document = await read_document(call, settings)
+    asked = document.values
+    translated = _translated(call, settings, asked, document.text_of("tools"))
+    job = place(call, CHAT, settings, compose(translated.body, translated.texts))
     left_out = shown_name(", ".join(translated.ignored))
     headers = {"x-roost-ignored": header_value(left_out)} if left_out else {}
     begun = begun_response(asked, f"resp_{call.exchange.request_id.removeprefix('req-')}", job.model_id)
@@ -43,11 +44,12 @@ async def responses(call: Call) -> web.StreamResponse:
         job.ticket.leave()
 
 
-def _translated(call: Call, settings: Settings, asked: Mapping[str, Any]) -> Translated:
+def _translated(call: Call, settings: Settings, asked: Mapping[str, Any], tools_text: str | None) -> Translated:
     """Raises RoostError, for a model that is not here too."""
     spec = named_model(call, requested_name(asked, settings))
     can_stop = switch_of(spec.chat_template or "", "none") is not None
-    return from_response(asked, thinks="thinking" in spec.capabilities, can_stop_thinking=can_stop)
+    thinks = "thinking" in spec.capabilities
+    return from_response(asked, thinks=thinks, can_stop_thinking=can_stop, tools_text=tools_text)
 
 
 async def _whole(job: Job, begun: Mapping[str, Any], headers: Mapping[str, str]) -> web.StreamResponse:
