@@ -82,6 +82,11 @@ def connect(
         _restore(place, client, force=force)
         return
     endpoint = find_endpoint(place) if url is None else replace(find_endpoint(place), url=plain_url(url))
+    if endpoint.url.endswith(":0"):
+        raise Refused(
+            'cannot say where this endpoint is: gateway.port is 0, a free one at each start; run "roost up" first, or '
+            "name --url"
+        )
     wanted = _Wanted(place, client, endpoint, model or client.role, key, mint)
     _write(wanted) if write else _print(wanted)
 

@@ -51,6 +51,11 @@ class Document:
     opening: int
     closing: int
 
+    def text_of(self, key: str) -> str | None:
+        """The value of one top-level member as it came; None: there is no such member."""
+        member = self.members.get(key)
+        return None if member is None else self.text[member.value_start : member.value_end]
+
 
 def parse_object(body: bytes, max_depth: int) -> Document:
     """The body as one JSON object.

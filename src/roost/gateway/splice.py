@@ -35,7 +35,7 @@ Edit = tuple[int, int, str]
 
 @lru_cache(maxsize=256)
 def name_literal(name: str) -> str:
-    """A model's name as JSON text: it is written into each chunk."""
+    """A model's or a member's name as JSON text: it is written into each chunk, or each request."""
     return literal(name)
 
 
@@ -55,12 +55,15 @@ def quick_literal(value: object) -> str:
         return literal(value)  # a lone surrogate
 
 
-def compose(values: Mapping[str, Any]) -> Document:
-    """A document of values that were JSON before, as if its text had been parsed."""
+def compose(values: Mapping[str, Any], texts: Mapping[str, str] | None = None) -> Document:
+    """A document of values that were JSON before, as if its text had been parsed. `texts`: what some are as JSON text,
+    where that is known already."""
+    known = texts or {}
     pieces, at = ["{"], 1
     members: dict[str, Member] = {}
     for key, value in values.items():
-        before, written = f"{',' if members else ''}{literal(key)}:", quick_literal(value)
+        before = f"{',' if members else ''}{name_literal(key)}:"
+        written = known[key] if key in known else quick_literal(value)
         start = at + len(before)
         members[key] = Member(at + (1 if members else 0), start, start + len(written))
         pieces += (before, written)

@@ -211,6 +211,13 @@ def test_what_cannot_be_done_is_said(home: Path, done: Run, arguments: tuple[str
     assert why in done(*arguments, code=code).err.replace("\n", " ").replace("│", "")
 
 
+def test_a_port_that_each_start_chooses_anew_is_not_written(home: Path, done: Run) -> None:
+    (home / "roost.toml").write_text("[gateway]\nport = 0\n")
+    assert "gateway.port is 0" in done("claude", "--write", code=1).err
+    done("claude", "--write", "--url", "http://127.0.0.1:5")
+    assert "points elsewhere: http://127.0.0.1:5" in done().out
+
+
 def test_a_key_is_not_made_for_settings_that_cannot_be_written(user: Path, done: Run) -> None:
     (user / FILES["claude"]).write_text('{"env": 1}')
     done("claude", "--write", "--mint", code=78)

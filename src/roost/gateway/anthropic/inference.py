@@ -30,10 +30,11 @@ from roost.workers.types import ReadyWorker
 async def messages(call: Call) -> web.StreamResponse:
     """A turn of a conversation."""
     settings = call.gateway.deps.settings()
-    asked = (await read_document(call, settings)).values
+    document = await read_document(call, settings)
+    asked = document.values
 
     async def serve(destination: Destination) -> web.StreamResponse:
-        translated = _translated(destination, asked)
+        translated = _translated(destination, asked, document.text_of("tools"))
         job = _placed(call, settings, translated, destination)
         headers = _headers(translated)
         try:
@@ -51,10 +52,11 @@ async def messages(call: Call) -> web.StreamResponse:
 async def count_tokens(call: Call) -> web.StreamResponse:
     """Tokens of a turn's prompt after the model's template, counted by its worker; loads the model if it must."""
     settings = call.gateway.deps.settings()
-    asked = {**(await read_document(call, settings)).values, "stream": False}
+    document = await read_document(call, settings)
+    asked = {**document.values, "stream": False}
 
     async def serve(destination: Destination) -> web.StreamResponse:
-        translated = _translated(destination, asked)
+        translated = _translated(destination, asked, document.text_of("tools"))
         job = _placed(call, settings, translated, destination)
         try:
             count = await job.run(lambda worker: _counted(job, worker), job.ticket.worker)
@@ -76,15 +78,16 @@ async def _counted(job: Job, worker: ReadyWorker) -> int:
     return count
 
 
-def _translated(destination: Destination, asked: Mapping[str, Any]) -> Translated:
+def _translated(destination: Destination, asked: Mapping[str, Any], tools_text: str | None) -> Translated:
     """In the words that its model understands. Raises RoostError."""
     spec = destination.spec
     can_stop = switch_of(spec.chat_template or "", "none") is not None
-    return from_messages(asked, thinks="thinking" in spec.capabilities, can_stop_thinking=can_stop)
+    thinks = "thinking" in spec.capabilities
+    return from_messages(asked, thinks=thinks, can_stop_thinking=can_stop, tools_text=tools_text)
 
 
 def _placed(call: Call, settings: Settings, translated: Translated, destination: Destination) -> Job:
-    job = place(call, CHAT, settings, compose(translated.body), destination)
+    job = place(call, CHAT, settings, compose(translated.body, translated.texts), destination)
     if job.thoughts is not None and translated.thinking_budget is not None:
         # As a setting, not as a demand: an engine that knows no such limit serves all the same.
         job.thoughts.budget = translated.thinking_budget

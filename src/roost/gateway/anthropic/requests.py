@@ -12,6 +12,7 @@ from typing import Any
 
 from roost.errors import InvalidType, MissingParameter, Refused
 from roost.gateway.anthropic.turns import Turns
+from roost.gateway.tool_lists import ToolLists
 
 #: Fields that mean the same in both.
 _SAME = ("model", "max_tokens", "temperature", "top_p", "top_k", "stream", "chat_template_kwargs")
@@ -29,24 +30,29 @@ class Translated:
     body: dict[str, Any]
     #: What was left out, by name.
     ignored: tuple[str, ...]
+    #: What members of the body are as JSON text, where that is known already.
+    texts: Mapping[str, str]
     #: Tokens that may be thought, where the engine can keep to that.
     thinking_budget: int | None = None
 
 
-def from_messages(asked: Mapping[str, Any], *, thinks: bool, can_stop_thinking: bool) -> Translated:
-    """Of a model that `thinks`, and can be told not to. Raises RoostError for what cannot be said in our body."""
+def from_messages(
+    asked: Mapping[str, Any], *, thinks: bool, can_stop_thinking: bool, tools_text: str | None = None
+) -> Translated:
+    """Of a model that `thinks`, and can be told not to. `tools_text`: the request's `tools` as they came, under which
+    their translation is kept. Raises RoostError for what cannot be said in our body."""
     turns = _turns(asked)
-    tools, foreign = _tools(asked.get("tools"))
+    tools = _LISTS.of(asked.get("tools"), tools_text)
     body: dict[str, Any] = {key: asked[key] for key in _SAME if asked.get(key) is not None}
     body |= {"messages": turns.messages, **_stops(asked.get("stop_sequences")), **_stream_options(asked)}
     body |= _format(asked)
-    if tools:
-        body |= {"tools": tools, **_choice(asked.get("tool_choice"))}
+    if tools.own:
+        body |= {"tools": tools.own, **_choice(asked.get("tool_choice"))}
     effort, budget = _thinking(asked)
     if thinks and effort is not None and (effort != "none" or can_stop_thinking):
         body["reasoning_effort"] = effort
-    left_out = sorted({*turns.ignored, *foreign, *(key for key in _WITHOUT_EFFECT if asked.get(key))})
-    return Translated(body, tuple(left_out), budget)
+    left_out = sorted({*turns.ignored, *tools.foreign, *(key for key in _WITHOUT_EFFECT if asked.get(key))})
+    return Translated(body, tuple(left_out), tools.texts(), budget)
 
 
 def _turns(asked: Mapping[str, Any]) -> Turns:
@@ -93,6 +99,9 @@ def _function(tool: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if tool.get("description"):
         yield "description", tool["description"]
     yield "parameters", tool.get("input_schema") or {"type": "object", "properties": {}}
+
+
+_LISTS = ToolLists(_tools)
 
 
 def _choice(given: object) -> dict[str, Any]:

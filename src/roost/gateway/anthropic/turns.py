@@ -64,9 +64,12 @@ class Turns:
 
     def _add_result(self, block: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The result as a message of its own; what it holds besides text is said by the user behind it."""
-        parts = [part for one in _blocks(block.get("content") or "") for part in self._parts(one)]
-        text = "\n".join(part["text"] for part in parts if part["type"] == "text")
-        call_id = block.get("tool_use_id")
+        content, call_id = block.get("content") or "", block.get("tool_use_id")
+        parts: list[dict[str, Any]] = []
+        text = content
+        if not isinstance(content, str):
+            parts = [part for one in _blocks(content) for part in self._parts(one)]
+            text = "\n".join([part["text"] for part in parts if part["type"] == "text"])
         if not isinstance(call_id, str):
             raise InvalidType("a tool_result needs its `tool_use_id`", param="messages")
         self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
@@ -130,8 +133,11 @@ class Turns:
 def _blocks(content: object) -> list[Mapping[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
-    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+    if not isinstance(content, list):
         raise InvalidType("`content` must be a string or an array of blocks", param="messages")
+    for block in content:
+        if not isinstance(block, dict):
+            raise InvalidType("`content` must be a string or an array of blocks", param="messages")
     return content
 
 

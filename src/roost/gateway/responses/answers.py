@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roost.errors import RoostError
-from roost.gateway.splice import quick_literal
+from roost.gateway.splice import name_literal, quick_literal
 
 #: Of a chat's finish_reason, why a response is not whole.
 _CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -118,6 +118,18 @@ def usage(prompt_tokens: int | None, cached_tokens: int | None, completion_token
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": prompt + completion,
     }
+
+
+def delta_bytes(event_name: str, number: int, place: int, named: str, piece: str, *, text: bool) -> bytes:
+    """The same as `event_bytes` for what comes with each token: a piece of an item's text or thought."""
+    data = (
+        f'{{"type":"{event_name}","sequence_number":{number},"output_index":{place},"item_id":{name_literal(named)},'
+        f'"content_index":0,"delta":{quick_literal(piece)}{_NO_LOGPROBS if text else ""}}}'
+    )
+    return f"event: {event_name}\ndata: {data}\n\n".encode()
+
+
+_NO_LOGPROBS = ',"logprobs":[]'
 
 
 def event_bytes(event_name: str, **values: Any) -> bytes:

@@ -27,11 +27,12 @@ from roost.toolcalls.thoughts import switch_of
 async def responses(call: Call) -> web.StreamResponse:
     """A turn of a conversation, which the client sends whole."""
     settings = call.gateway.deps.settings()
-    asked = (await read_document(call, settings)).values
+    document = await read_document(call, settings)
+    asked = document.values
 
     async def serve(destination: Destination) -> web.StreamResponse:
-        translated = _translated(destination, asked)
-        job = place(call, CHAT, settings, compose(translated.body), destination)
+        translated = _translated(destination, asked, document.text_of("tools"))
+        job = place(call, CHAT, settings, compose(translated.body, translated.texts), destination)
         left_out = shown_name(", ".join(translated.ignored))
         headers = {"x-roost-ignored": header_value(left_out)} if left_out else {}
         begun = begun_response(asked, f"resp_{call.exchange.request_id.removeprefix('req-')}", job.model_id)
@@ -48,11 +49,12 @@ async def responses(call: Call) -> web.StreamResponse:
     return await first_that_serves(call, CHAT, settings, asked, serve)
 
 
-def _translated(destination: Destination, asked: Mapping[str, Any]) -> Translated:
+def _translated(destination: Destination, asked: Mapping[str, Any], tools_text: str | None) -> Translated:
     """In the words that its model understands. Raises RoostError."""
     spec = destination.spec
     can_stop = switch_of(spec.chat_template or "", "none") is not None
-    return from_response(asked, thinks="thinking" in spec.capabilities, can_stop_thinking=can_stop)
+    thinks = "thinking" in spec.capabilities
+    return from_response(asked, thinks=thinks, can_stop_thinking=can_stop, tools_text=tools_text)
 
 
 async def _whole(job: Job, begun: Mapping[str, Any], headers: Mapping[str, str]) -> web.StreamResponse:

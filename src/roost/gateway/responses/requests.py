@@ -13,6 +13,7 @@ from typing import Any
 
 from roost.errors import InvalidType, MissingParameter, Refused
 from roost.gateway.responses.items import Items
+from roost.gateway.tool_lists import ToolLists
 
 #: Fields that mean the same in both.
 _SAME = ("model", "temperature", "top_p", "stream", "top_logprobs", "parallel_tool_calls", "chat_template_kwargs")
@@ -33,15 +34,20 @@ class Translated:
     body: dict[str, Any]
     #: What was left out, by name.
     ignored: tuple[str, ...]
+    #: What members of the body are as JSON text, where that is known already.
+    texts: Mapping[str, str]
 
 
-def from_response(asked: Mapping[str, Any], *, thinks: bool, can_stop_thinking: bool) -> Translated:
-    """Of a model that `thinks`, and can be told not to. Raises RoostError for what cannot be said in our body."""
+def from_response(
+    asked: Mapping[str, Any], *, thinks: bool, can_stop_thinking: bool, tools_text: str | None = None
+) -> Translated:
+    """Of a model that `thinks`, and can be told not to. `tools_text`: the request's `tools` as they came, under which
+    their translation is kept. Raises RoostError for what cannot be said in our body."""
     for key, why in _STORED.items():
         if asked.get(key):
             raise Refused(f"cannot use `{key}`: {why}", param=key)
     items = _items(asked)
-    tools, foreign = _tools(asked.get("tools"))
+    tools = _LISTS.of(asked.get("tools"), tools_text)
     body: dict[str, Any] = {key: asked[key] for key in _SAME if asked.get(key) is not None}
     body["messages"] = items.messages
     if (most := asked.get("max_output_tokens")) is not None:
@@ -49,14 +55,14 @@ def from_response(asked: Mapping[str, Any], *, thinks: bool, can_stop_thinking: 
     if asked.get("stream") is True:
         body["stream_options"] = {"include_usage": True}
     body |= _format(asked.get("text"))
-    if tools:
-        body |= {"tools": tools, **_choice(asked.get("tool_choice"))}
+    if tools.own:
+        body |= {"tools": tools.own, **_choice(asked.get("tool_choice"))}
     else:
         body.pop("parallel_tool_calls", None)
     effort = _effort(asked.get("reasoning"))
     if thinks and effort is not None and (effort != "none" or can_stop_thinking):
         body["reasoning_effort"] = effort
-    return Translated(body, tuple(sorted({*items.ignored, *foreign})))
+    return Translated(body, tuple(sorted({*items.ignored, *tools.foreign})), tools.texts())
 
 
 def _items(asked: Mapping[str, Any]) -> Items:
@@ -90,6 +96,9 @@ def _function(tool: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidType("a function needs its `name`", param="tools")
     kept = {key: tool[key] for key in ("name", "description", "parameters", "strict") if tool.get(key) is not None}
     return {"type": "function", "function": {"parameters": {"type": "object", "properties": {}}, **kept}}
+
+
+_LISTS = ToolLists(_tools)
 
 
 def _choice(given: object) -> dict[str, Any]:

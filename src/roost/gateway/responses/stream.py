@@ -12,6 +12,7 @@ from roost.gateway.exchange import Exchange
 from roost.gateway.job import Job
 from roost.gateway.responses.answers import (
     call_item,
+    delta_bytes,
     ended_response,
     event_bytes,
     failed_response,
@@ -25,6 +26,8 @@ from roost.gateway.responses.answers import (
 from roost.gateway.sse import StreamRewriter
 
 _END = "\n\n"
+#: By the kind of the item.
+_DELTAS = {"message": "response.output_text.delta", "reasoning": "response.reasoning_text.delta"}
 
 
 @dataclass
@@ -39,6 +42,11 @@ class Told:
     def event(self, event_name: str, **values: Any) -> bytes:
         number, self._number = self._number, self._number + 1
         return event_bytes(event_name, sequence_number=number, **values)
+
+    def delta(self, event_name: str, place: int, named: str, piece: str) -> bytes:
+        """The event of one piece of a text or a thought."""
+        number, self._number = self._number, self._number + 1
+        return delta_bytes(event_name, number, place, named, piece, text=event_name == _DELTAS["message"])
 
     def begin(self) -> bytes:
         """The two events that come before all others; nothing when they were told."""
@@ -152,10 +160,7 @@ class ResponseRewriter(StreamRewriter):
         if opened is None or opened.kind != kind:
             opened = self._begin_text(kind)
         opened.pieces.append(piece)
-        if kind == "message":
-            self._emit("output_text.delta", item_id=opened.named, content_index=0, delta=piece, logprobs=[])
-        else:
-            self._emit("reasoning_text.delta", item_id=opened.named, content_index=0, delta=piece)
+        self._events.append(self._told.delta(_DELTAS[kind], len(self._output), opened.named, piece))
 
     def _begin_text(self, kind: str) -> _Open:
         self._end()
