@@ -46,6 +46,10 @@ class Refusal(Exception):
     """The machine was reached and does not let us in, or says nothing of use."""
 
 
+#: What a question to another machine may end with; ValueError: its answer or address is none (pydantic's is one too).
+UNREACHED = (aiohttp.ClientError, OSError, TimeoutError, ValueError, OverflowError, Refusal)
+
+
 class OneAddress(AbstractResolver):
     """Resolves any name to the one address that is being tried: the name in the URL is a key's, not a host's."""
 
@@ -159,7 +163,7 @@ class Way:
             began_at = time.monotonic()
             try:
                 status = await self._ask()
-            except (aiohttp.ClientError, OSError, TimeoutError, ValidationError, Refusal) as error:
+            except UNREACHED as error:
                 problems.append(explained(error, address))
                 continue
             self._answered(address, status, began_at)
@@ -240,7 +244,7 @@ class Way:
         try:
             async with self._request("POST", RENEW_PATH, News(addresses=own).model_dump_json().encode()) as response:
                 await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except UNREACHED as error:
             log.info("node not told", node=self.peer.name, problem=type(error).__name__)
             return
         self._told = own
