@@ -20,7 +20,7 @@ from roost.engines.wire import Wire
 from roost.errors import NodeUnreachable
 from roost.nodes.breaker import FAILURES, WITHIN_S, Breaker
 from roost.nodes.identity import Identity
-from roost.nodes.peers import Peer
+from roost.nodes.peers import MOST_ADDRESSES, Peer
 from roost.nodes.shapes import News, PeerStatus
 from roost.nodes.tls import client_context, node_host
 from roost.nodes.types import Link, NodeView
@@ -91,6 +91,8 @@ class Way:
         self._breaker = Breaker()
         self._resolver = OneAddress()
         self._good: str | None = None
+        self._turn = 0
+        self._problems_told: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
         self._server: FarServer | None = None
         self._context = client_context(outside.identity, peer.certificate, peer.node_id)
@@ -172,8 +174,13 @@ class Way:
         self._failed(problems)
 
     def _in_order(self) -> Sequence[str]:
-        addresses = self.peer.addresses
-        return addresses if self._good is None else (self._good, *(a for a in addresses if a != self._good))
+        """All of them until one was good; then that one and, in turn, one of the others: a machine that comes back
+        is not to wait for every address where nobody is."""
+        if self._good is None:
+            return self.peer.addresses
+        others = [address for address in self.peer.addresses if address != self._good]
+        self._turn += 1
+        return (self._good, others[self._turn % len(others)]) if others else (self._good,)
 
     async def _ask(self) -> PeerStatus:
         async with self._request("GET", STATUS_PATH) as response:
@@ -201,6 +208,7 @@ class Way:
         if self._view.link is not Link.UP:
             log.info("node up", node=self.peer.name, address=address)
         self._good = address
+        self._problems_told.clear()
         self._breaker.probed(began_at)
         self._view = NodeView(
             name=self.peer.name,
@@ -229,7 +237,8 @@ class Way:
         for told, how in problems:
             if how is not None:
                 problem, mend = told, how
-        if self._view.link is not Link.DOWN or self._view.problem != problem:
+        if problem not in self._problems_told:
+            self._problems_told.add(problem)
             log.warning("node down", node=self.peer.name, problem=problem)
         self._view = replace(self._view, link=Link.DOWN, problem=problem, mend=mend, latency_s=None)
         self._up.clear()
@@ -237,7 +246,11 @@ class Way:
 
     async def _exchange_news(self, status: PeerStatus) -> None:
         """Each learns where the other can be reached from now on."""
-        await self._outside.moved(self.peer.node_id, status.addresses)
+        # The address that leads there is kept, though the machine may not know it: as behind a forwarded port.
+        good = () if self._good is None else (self._good,)
+        others = (address for address in status.addresses if address != self._good)
+        if status.addresses:
+            await self._outside.moved(self.peer.node_id, (*good, *others)[:MOST_ADDRESSES])
         own = self._outside.own_addresses()
         if not own or own == self._told:
             return

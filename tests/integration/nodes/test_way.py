@@ -122,6 +122,16 @@ async def test_a_machine_that_moves_tells_where_it_is(basement: House, short_pat
         await until(lambda: basement.room.book.named("attic").addresses == attic.room.addresses)  # type: ignore[union-attr]
 
 
+async def test_the_address_that_leads_there_is_kept_though_the_machine_does_not_know_it(
+    basement: House, laptop: House
+) -> None:
+    """As behind a forwarded port."""
+    await paired(basement, laptop)
+    basement.room.addresses = ("10.9.9.9:11443",)
+    expected = (f"127.0.0.1:{basement.port}", "10.9.9.9:11443")
+    await until(lambda: laptop.room.book.all()[0].addresses == expected)
+
+
 async def test_a_machine_that_sleeps_is_woken_by_a_request_and_by_no_look(short_path: Path) -> None:
     woken = short_path / "woken"
     command = f"{sys.executable} -c \"open('{woken}', 'a').write('x')\""
