@@ -111,7 +111,7 @@ class Daemon:
             self.residents.come_back,
         )
         self._neighbours = Neighbours(
-            paths.node, settings.settings, self._node, environ, host, lambda: self._peer_status.build()
+            paths.node, settings.settings, self._node, environ, host, lambda: self._peer_status.build(), announce.step
         )
         self._started_at = time.time()
         self._swapped_out_at_start = host.memory().swapped_out_bytes

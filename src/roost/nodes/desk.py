@@ -14,11 +14,11 @@ from roost.errors import BadConfiguration, BadRequest, InviteRefused, NodeUnreac
 from roost.nodes.identity import Identity, certificates
 from roost.nodes.invites import Code, Invites, State, proof, transcript
 from roost.nodes.peers import MOST_ADDRESSES, Peer, free_name
+from roost.nodes.questions import UNREACHED, OneAddress, explained, split_address, told_by
 from roost.nodes.room import Room
 from roost.nodes.shapes import Joined, Joining, PeerStatus
 from roost.nodes.tls import DOMAIN, joining_context
 from roost.nodes.types import NodeView
-from roost.nodes.way import UNREACHED, OneAddress, explained, split_address, told_by
 from roost.nodes.words import words_of
 
 log = structlog.get_logger(__name__)
