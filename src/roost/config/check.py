@@ -77,6 +77,15 @@ def _check_names_of_callers(settings: Settings, facts: Facts) -> Iterator[Proble
             yield error(f'gateway.allowed_hosts: "{host}" is not a host', 'write "name" or "name:port"')
 
 
+def _check_nodes(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    for place in settings.nodes.advertise:
+        if not _HOST.fullmatch(place) or not place.isascii():
+            yield error(f'nodes.advertise: "{place}" is not a host', 'write "name", "name:port" or "[address]:port"')
+    for name, how in settings.nodes.wake.items():
+        if not how.mac and not how.command:
+            yield error(f"[{dotted(('nodes', 'wake', name))}]: nothing wakes it", "set mac or command")
+
+
 def _check_residency(settings: Settings, facts: Facts) -> Iterator[Problem]:
     residency = settings.residency
     if len(residency.pinned) >= residency.max_resident and residency.pinned:
@@ -163,6 +172,7 @@ CHECKS: tuple[Callable[[Settings, Facts], Iterator[Problem]], ...] = (
     _check_tls_pair,
     _check_names_of_callers,
     _check_residency,
+    _check_nodes,
     _check_giving_way,
     check_knobs,
     check_models,

@@ -36,7 +36,7 @@ class CoexistenceSettings(Section):
     profile: Literal["workstation", "server"] = Field(
         "workstation",
         description="workstation: somebody works here, models give way; server: the machine is there to serve, nothing "
-        "of this part is done. `roost up --profile server` sets it too.",
+        "of this part is done, and others may come in (`nodes.listen`). `roost up --profile server` sets it too.",
     )
     low_charge_percent: int = Field(
         30, ge=0, le=100, description="On battery below this charge the mode is `minimal`: what is left is not roost's."

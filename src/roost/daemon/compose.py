@@ -93,7 +93,7 @@ class Daemon:
         self._address = (settings.settings().gateway.host, settings.settings().gateway.port)
         self.pool = Supervisor(self._world())
         self._neighbours = Neighbours(
-            paths.node, settings.settings, self._node, environ, host, lambda: self._peer_status.build()
+            paths.node, settings.settings, self._node, environ, host, lambda: self._peer_status.build(), announce.step
         )
         self.residents = Residents(
             paths,

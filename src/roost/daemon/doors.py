@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from pathlib import Path
@@ -18,6 +19,21 @@ from roost.gateway.state import GATEWAY
 
 #: What handlers get to end by themselves once every worker is gone.
 HANDLERS_END_S = 1.0
+#: asyncio would wait for a minute.
+HANDSHAKE_S = 10.0
+
+
+class Site(web.SockSite):
+    """aiohttp's, with a bound on how long a stranger may take over a TLS handshake."""
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None
+        wait_s = HANDSHAKE_S if self._ssl_context else None
+        self._server = await asyncio.get_running_loop().create_server(
+            server, sock=self._sock, ssl=self._ssl_context, backlog=self._backlog, ssl_handshake_timeout=wait_s
+        )
 
 
 class Doors:
@@ -42,10 +58,10 @@ class Doors:
         self._control_socket.unlink(missing_ok=True)
         await web.UnixSite(control, str(self._control_socket)).start()
         self._control_socket.chmod(0o600)
-        await web.SockSite(await self._runner(public, settings), listener, ssl_context=tls, backlog=BACKLOG).start()
+        await Site(await self._runner(public, settings), listener, ssl_context=tls, backlog=BACKLOG).start()
         if opened is not None:
             door = await self._runner(build_app(deps, door=True, shared=public[GATEWAY]), settings)
-            await web.SockSite(door, opened.listener, ssl_context=opened.tls, backlog=BACKLOG).start()
+            await Site(door, opened.listener, ssl_context=opened.tls, backlog=BACKLOG).start()
 
     async def close(self) -> None:
         for runner in reversed(self._runners):

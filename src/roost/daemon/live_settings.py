@@ -18,7 +18,10 @@ from roost.errors import BadConfiguration
 log = structlog.get_logger(__name__)
 
 #: Changing these needs a new start; until then the old value holds.
-FIXED_AT_START = ("host", "port", "tls_certificate", "tls_key")
+FIXED_AT_START = {
+    "gateway": ("host", "port", "tls_certificate", "tls_key"),
+    "nodes": ("name", "listen"),
+}
 #: An editor that empties or removes the file before it writes it has written it by then.
 SETTLE_S = 0.5
 
@@ -48,15 +51,19 @@ class LiveSettings:
             log.warning("settings refused", problem=self.problem)
             return
         self.problem = None
-        before, after = self._loaded.settings.gateway, loaded.settings.gateway
-        self.pending = tuple(
-            f"gateway.{name}" for name in FIXED_AT_START if getattr(before, name) != getattr(after, name)
-        )
-        fixed = {name: getattr(before, name) for name in FIXED_AT_START}
-        gateway = after.model_copy(update=fixed)
-        settings = loaded.settings.model_copy(update={"gateway": gateway})
+        settings, self.pending = _held(self._loaded.settings, loaded.settings)
         self._loaded = LoadedSettings(settings, loaded.origins, loaded.problems)
         log.info("settings taken", pending=self.pending)
+
+
+def _held(before: Settings, after: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """The new settings with what holds from the start on, and the names of what a restart would bring."""
+    sections, pending = {}, []
+    for section, names in FIXED_AT_START.items():
+        old, new = getattr(before, section), getattr(after, section)
+        pending += [f"{section}.{name}" for name in names if getattr(old, name) != getattr(new, name)]
+        sections[section] = new.model_copy(update={name: getattr(old, name) for name in names})
+    return after.model_copy(update=sections), tuple(pending)
 
 
 def _is_bare(path: Path) -> bool:

@@ -36,7 +36,7 @@ class OpenDoor:
 
 
 class Neighbours:
-    """One a daemon. `status` says how this machine stands, to paired ones."""
+    """One a daemon. `status` says how this machine stands, to paired ones; `tell` is for whoever watches the start."""
 
     def __init__(
         self,
@@ -46,8 +46,9 @@ class Neighbours:
         environ: Mapping[str, str],
         host: Host,
         status: Callable[[], Awaitable[PeerStatus]],
+        tell: Callable[[str], None],
     ) -> None:
-        self._settings, self._name, self._host = settings, name, host
+        self._settings, self._name, self._host, self._tell = settings, name, host, tell
         self.room = Room(folder, lambda: settings().nodes, name, environ)
         self.desk = Desk(self.room, status)
         self._home = HomeAuthority(folder)
@@ -89,6 +90,7 @@ class Neighbours:
         anchors = self.room.book
         tls = DoorTls(identity, lambda: tuple(peer.certificate for peer in anchors.known()), self._plain_context())
         log.info("door open", addresses=self.room.addresses)
+        self._tell(f"other machines come in at {', '.join(self.room.addresses) or f'port {self._port}'}, over TLS")
         return OpenDoor(listener, tls.context)
 
     def _bound(self, host: str, port: int) -> socket.socket:

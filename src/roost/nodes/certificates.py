@@ -56,6 +56,14 @@ def key_digest(certificate: bytes) -> str:
     return _digest(public)
 
 
+def public_digest(certificate: str) -> str:
+    """The same of a certificate in PEM. Raises ValueError."""
+    public = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise ValueError("not a key of an elliptic curve")
+    return _digest(public)
+
+
 def key_digest_of_identity(certificate: str) -> str:
     """Whose identity certificate this is. Raises ValueError unless it is one: an authority signed by its own key, in
     that key's name."""

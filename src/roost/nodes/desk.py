@@ -8,18 +8,17 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import structlog
-from pydantic import ValidationError
 
 from roost.api import Invitation, InviteOutcome, NodeModelReport, NodeReport, NodesReport, Paired, Revoked
 from roost.errors import BadConfiguration, BadRequest, InviteRefused, NodeUnreachable, NotPaired
 from roost.nodes.identity import Identity, certificates
 from roost.nodes.invites import Code, Invites, State, proof, transcript
 from roost.nodes.peers import MOST_ADDRESSES, Peer, free_name
+from roost.nodes.questions import UNREACHED, OneAddress, explained, split_address, told_by
 from roost.nodes.room import Room
 from roost.nodes.shapes import Joined, Joining, PeerStatus
 from roost.nodes.tls import DOMAIN, joining_context
 from roost.nodes.types import NodeView
-from roost.nodes.way import OneAddress, explained, split_address, told_by
 from roost.nodes.words import words_of
 
 log = structlog.get_logger(__name__)
@@ -100,13 +99,11 @@ class Desk:
 
     async def admit(self, joining: Joining) -> Joined:
         """A machine with a code wants in. Raises InviteRefused, BadRequest, StorageFull."""
-        identity = await self._room.identity()
-        pin = identity.node_id[:_PIN_DIGITS]
         try:
-            client_id = str(certificates().key_digest_of_identity(joining.certificate))
-        except ValueError as error:
-            raise BadRequest("cannot join: the certificate is no identity of a roost", param="certificate") from error
-        try:
+            # First of all, and cheap: where there is no invite, strangers cost nothing.
+            self._invites.still_open(joining.invite)
+            identity = await self._room.identity()
+            pin, client_id = identity.node_id[:_PIN_DIGITS], _identified(joining.certificate)
             invite = self._invites.check(joining.invite, pin, client_id, joining.proof)
         except InviteRefused as refused:
             log.warning("join refused", invite=joining.invite, reason=refused.message)
@@ -181,7 +178,7 @@ class Desk:
                 resolver.address = split_address(address)
                 try:
                     return await _ask(session, joining), address
-                except (aiohttp.ClientError, OSError, TimeoutError, ValidationError, ValueError) as error:
+                except UNREACHED as error:
                     problems.append(explained(error, address)[0])
         raise NodeUnreachable(
             f"cannot join: {'; '.join(problems)}; are both machines on one network, and is the port open there?"
@@ -205,6 +202,13 @@ class Desk:
             problem=room.problem or room.book.problem(),
             nodes=tuple(_row(view) for view in room.views()),
         )
+
+
+def _identified(certificate: str) -> str:
+    try:
+        return str(certificates().key_digest_of_identity(certificate))
+    except ValueError as error:
+        raise BadRequest("cannot join: the certificate is no identity of a roost", param="certificate") from error
 
 
 async def _ask(session: aiohttp.ClientSession, joining: Joining) -> Joined:

@@ -101,17 +101,28 @@ class HomeAuthority:
         new one. Blocks. Raises BadConfiguration, StorageFull."""
         if names == self._names and self._valid_until - self._lifetime_s / 3 > self._now():
             return False
+        try:
+            self._issue(names)
+        except ValueError as error:
+            raise BadConfiguration(
+                f"cannot use roost's own authority in {self._folder}: {error}; remove ca.key and ca.pem there to make "
+                "another, and hand that out"
+            ) from error
+        return True
+
+    def _issue(self, names: frozenset[str]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         make = certificates()
         authority_key = _kept(self._folder / "ca.key", make.new_key)
         authority = _kept(self._folder / "ca.pem", lambda: str(make.home_authority(authority_key, names, self._now())))
+        if make.public_digest(authority) != make.key_digest_of_key(authority_key):
+            raise ValueError("ca.pem is of another key than ca.key")
         key = make.new_key()
         leaf = make.home_leaf(authority, authority_key, key, names, self._now(), self._lifetime_s)
         replace_file(self.leaf_file, (leaf + authority + key).encode(), mode=_FILE_MODE)
         self.left_out = names - make.permitted_names(authority, names)
         self._names, self._valid_until = names, make.valid_until(leaf)
         self.generation += 1
-        return True
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from roost.errors import BadRequest, InviteRefused, NotFound
+from roost.nodes.peers import ADDRESS
 
 LIFETIME_S = 600.0
 MOST_WRONG_TRIES = 5
@@ -30,6 +32,7 @@ _SECRET_BYTES = 16
 _CHECKSUM_BYTES = 4
 _MOST_ADDRESSES = 8
 _LONGEST_CODE = 1000
+_ADDRESS = re.compile(ADDRESS)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Code:
         secret_end = pin_end + _SECRET_BYTES
         places = body[secret_end:].decode("ascii", "replace")
         addresses = tuple(place for place in places.split(",") if place)
-        if body[0] != _VERSION or not addresses:
+        if body[0] != _VERSION or not addresses or not all(_ADDRESS.fullmatch(place) for place in addresses):
             raise BadRequest("this code is of another version of roost; update both machines to the same one")
         return cls(addresses, body[1:pin_end].hex(), body[pin_end:secret_end])
 
@@ -151,17 +154,22 @@ class Invites:
 
     def check(self, name: str, server_id: str, client_id: str, presented: str) -> Invite:
         """The invite that was proven. It stays open: end it once the pairing is written down. Raises InviteRefused."""
+        invite = self.still_open(name)
+        if not hmac.compare_digest(proof(invite.secret, "client", server_id, client_id), presented):
+            invite.wrong_tries += 1
+            if invite.wrong_tries >= MOST_WRONG_TRIES:
+                invite.end(State.BURNED)
+            raise InviteRefused(f"the proof is wrong: the code was made for another pair of keys; {_AGAIN}")
+        return invite
+
+    def still_open(self, name: str) -> Invite:
+        """Raises InviteRefused."""
         invite = self._invites.get(name)
         if invite is None:
             raise InviteRefused(f"this machine made no such invite, or was started anew since; {_AGAIN}")
         self._expire(invite)
         if invite.state is not State.OPEN:
             raise InviteRefused(f"{_WHY[invite.state]}; {_AGAIN}")
-        if not hmac.compare_digest(proof(invite.secret, "client", server_id, client_id), presented):
-            invite.wrong_tries += 1
-            if invite.wrong_tries >= MOST_WRONG_TRIES:
-                invite.end(State.BURNED)
-            raise InviteRefused(f"the proof is wrong: the code was made for another pair of keys; {_AGAIN}")
         return invite
 
     def _expire(self, invite: Invite) -> None:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from roost.config.files import locked, replace_file
 from roost.errors import BadConfiguration, NotFound
@@ -32,7 +33,7 @@ class Peer(BaseModel):
     #: Its identity certificate, PEM.
     certificate: str = Field(repr=False)
     #: HOST:PORT each, where it can be reached; none: it comes to us.
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[Annotated[str, StringConstraints(pattern=ADDRESS)], ...] = ()
     #: Unix times.
     paired_at: float
     #: Kept after that, so that it is told that it was revoked.

@@ -11,7 +11,7 @@ import structlog
 
 from roost.config.far import NodesSettings, WakeSettings
 from roost.engines.far import FarServer
-from roost.errors import BadConfiguration, NodeUnreachable, RoostError, StorageFull
+from roost.errors import NodeUnreachable, RoostError
 from roost.nodes.identity import LIFETIME_S, Identity
 from roost.nodes.peers import Peer, PeerBook
 from roost.nodes.types import Link, NodeView
@@ -131,28 +131,34 @@ class Room:
     async def _way(self, peer: Peer) -> Way | None:
         try:
             outside = Outside(await self.identity(), self._settings, lambda: self.addresses, self._moved, self._wake)
-        except RoostError as error:
-            self.problem = error.message
+            way = Way(peer, outside)
+        except (RoostError, OSError) as error:
+            # OSError: TLS reads no certificate in what the file says of this peer.
+            self.problem = f"cannot go to {peer.name}: {error}"
             return None
         self.problem = None
-        return Way(peer, outside)
+        return way
 
     async def _renew(self) -> None:
         if self._identity is None or self._identity.renews_in_s() > 0:
             return
         try:
             await asyncio.to_thread(self._identity.renew)
-        except (OSError, BadConfiguration, StorageFull) as error:
+            for _, way in self._ways.values():
+                way.renewed()
+        except (RoostError, OSError) as error:
             self.problem = f"cannot renew this machine's certificate: {error}"
             return
         log.info("certificate renewed")
-        for _, way in self._ways.values():
-            way.renewed()
 
     async def _moved(self, node_id: str, addresses: tuple[str, ...]) -> None:
         known = self.book.get(node_id)
         if known is not None and addresses and known.addresses != addresses:
-            await asyncio.to_thread(self.book.moved, node_id, addresses)
+            try:
+                await asyncio.to_thread(self.book.moved, node_id, addresses)
+            except (RoostError, OSError) as error:
+                log.warning("addresses not written", node=known.name, problem=str(error))
+                return
             self._changed.set()
 
     async def _wake(self, name: str, how: WakeSettings) -> None:

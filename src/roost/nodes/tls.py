@@ -12,7 +12,11 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from roost.nodes.identity import Identity, certificates
+
+log = structlog.get_logger(__name__)
 
 #: What a name in a handshake ends with when it means a key and not a host. Never looked up anywhere.
 DOMAIN = "node.roost"
@@ -99,8 +103,12 @@ class DoorTls:
         made_of = (self._identity.generation, self._anchors())
         if made_of != self._made_of:
             context = server_context(self._identity.leaf_file)
-            if made_of[1]:
-                context.load_verify_locations(cadata="".join(made_of[1]))
+            for certificate in made_of[1]:
+                try:
+                    context.load_verify_locations(cadata=certificate)
+                except ssl.SSLError as error:
+                    # One that was edited by hand shuts out its own machine, not all of them.
+                    log.warning("peer's certificate refused", problem=str(error))
             self._for_peers, self._made_of = context, made_of
         return self._for_peers
 

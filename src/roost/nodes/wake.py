@@ -30,7 +30,12 @@ async def wake(name: str, settings: WakeSettings, environ: Mapping[str, str]) ->
     if settings.mac:
         _broadcast(name, magic_packet(settings.mac))
     if settings.command:
-        await _run(name, shlex.split(settings.command), environ)
+        try:
+            arguments = shlex.split(settings.command)
+        except ValueError as error:
+            log.warning("not woken", node=name, problem=f"the command cannot be read: {error}")
+            return
+        await _run(name, arguments, environ)
 
 
 def _broadcast(name: str, packet: bytes) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import aiohttp
 import structlog
-from aiohttp.abc import AbstractResolver, ResolveResult
-from pydantic import ValidationError
 
 from roost.config.far import NodesSettings, WakeSettings
 from roost.engines.far import FarServer
@@ -20,7 +16,8 @@ from roost.engines.wire import Wire
 from roost.errors import NodeUnreachable
 from roost.nodes.breaker import FAILURES, WITHIN_S, Breaker
 from roost.nodes.identity import Identity
-from roost.nodes.peers import Peer
+from roost.nodes.peers import MOST_ADDRESSES, Peer
+from roost.nodes.questions import UNREACHED, OneAddress, Refusal, explained, split_address, told_by
 from roost.nodes.shapes import News, PeerStatus
 from roost.nodes.tls import client_context, node_host
 from roost.nodes.types import Link, NodeView
@@ -37,33 +34,7 @@ _WAKING_LOOK_S, _WAKE_AGAIN_S = 0.5, 5.0
 #: An unused connection is kept for less time than the other end keeps it.
 _KEEP_ALIVE_S = 240.0
 SURFACES = frozenset({"chat", "completions", "embeddings", "rerank"})
-#: OpenSSL's codes for a certificate that is not valid yet, or not any more.
-_NOT_NOW = (9, 10)
 STATUS_PATH, RENEW_PATH = "/roost/v1/peer/status", "/roost/v1/peer/renew"
-
-
-class Refusal(Exception):
-    """The machine was reached and does not let us in, or says nothing of use."""
-
-
-class OneAddress(AbstractResolver):
-    """Resolves any name to the one address that is being tried: the name in the URL is a key's, not a host's."""
-
-    def __init__(self) -> None:
-        self.address: tuple[str, int] | None = None
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        if self.address is None:
-            raise OSError(f"no address of {host} is known")
-        name, at = self.address
-        found = await asyncio.get_running_loop().getaddrinfo(name, at, type=1, family=family)
-        return [
-            ResolveResult(hostname=host, host=str(place[0]), port=at, family=kind, proto=protocol, flags=0)
-            for kind, _, protocol, _, place in found
-        ]
-
-    async def close(self) -> None:
-        return
 
 
 @dataclass(frozen=True)
@@ -87,6 +58,8 @@ class Way:
         self._breaker = Breaker()
         self._resolver = OneAddress()
         self._good: str | None = None
+        self._turn = 0
+        self._problems_told: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
         self._server: FarServer | None = None
         self._context = client_context(outside.identity, peer.certificate, peer.node_id)
@@ -159,7 +132,7 @@ class Way:
             began_at = time.monotonic()
             try:
                 status = await self._ask()
-            except (aiohttp.ClientError, OSError, TimeoutError, ValidationError, Refusal) as error:
+            except UNREACHED as error:
                 problems.append(explained(error, address))
                 continue
             self._answered(address, status, began_at)
@@ -168,8 +141,13 @@ class Way:
         self._failed(problems)
 
     def _in_order(self) -> Sequence[str]:
-        addresses = self.peer.addresses
-        return addresses if self._good is None else (self._good, *(a for a in addresses if a != self._good))
+        """All of them until one was good; then that one and, in turn, one of the others: a machine that comes back
+        is not to wait for every address where nobody is."""
+        if self._good is None:
+            return self.peer.addresses
+        others = [address for address in self.peer.addresses if address != self._good]
+        self._turn += 1
+        return (self._good, others[self._turn % len(others)]) if others else (self._good,)
 
     async def _ask(self) -> PeerStatus:
         async with self._request("GET", STATUS_PATH) as response:
@@ -197,6 +175,7 @@ class Way:
         if self._view.link is not Link.UP:
             log.info("node up", node=self.peer.name, address=address)
         self._good = address
+        self._problems_told.clear()
         self._breaker.probed(began_at)
         self._view = NodeView(
             name=self.peer.name,
@@ -225,7 +204,8 @@ class Way:
         for told, how in problems:
             if how is not None:
                 problem, mend = told, how
-        if self._view.link is not Link.DOWN or self._view.problem != problem:
+        if problem not in self._problems_told:
+            self._problems_told.add(problem)
             log.warning("node down", node=self.peer.name, problem=problem)
         self._view = replace(self._view, link=Link.DOWN, problem=problem, mend=mend, latency_s=None)
         self._up.clear()
@@ -233,14 +213,18 @@ class Way:
 
     async def _exchange_news(self, status: PeerStatus) -> None:
         """Each learns where the other can be reached from now on."""
-        await self._outside.moved(self.peer.node_id, status.addresses)
+        # The address that leads there is kept, though the machine may not know it: as behind a forwarded port.
+        good = () if self._good is None else (self._good,)
+        others = (address for address in status.addresses if address != self._good)
+        if status.addresses:
+            await self._outside.moved(self.peer.node_id, (*good, *others)[:MOST_ADDRESSES])
         own = self._outside.own_addresses()
         if not own or own == self._told:
             return
         try:
             async with self._request("POST", RENEW_PATH, News(addresses=own).model_dump_json().encode()) as response:
                 await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except UNREACHED as error:
             log.info("node not told", node=self.peer.name, problem=type(error).__name__)
             return
         self._told = own
@@ -295,41 +279,3 @@ class Way:
                     await self._up.wait()
             except TimeoutError:
                 continue
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT; an IPv6 host without its brackets."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def told_by(body: bytes) -> str | None:
-    """The message of an error object of a roost; None for anything else."""
-    try:
-        return str(json.loads(body)["error"]["message"])[:500]
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def explained(error: Exception, address: str) -> tuple[str, str | None]:
-    """What went wrong there and the command that mends it, for people. The command is None where waiting may do."""
-    pair_again = "roost node join CODE"
-    match error:
-        case aiohttp.ClientConnectorCertificateError(
-            certificate_error=ssl.SSLCertVerificationError(verify_code=code)
-        ) if code in _NOT_NOW:
-            return f"the certificate at {address} is not valid now: are the clocks of both machines right?", None
-        case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-            return f"another machine answers at {address}: it does not have the key that was pinned", pair_again
-        case Refusal():
-            return f"{address}: {error}", pair_again
-        case aiohttp.ClientConnectorError():
-            return f"nobody answers at {address}: {error.os_error.strerror or 'no connection'}", None
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
-            return f"{address} closed the connection; perhaps it does not know this machine any more", None
-        case TimeoutError():
-            return f"nobody answers at {address}: no answer in time", None
-        case ValidationError():
-            return f"{address} answers as another version of roost would ({error.error_count()} fields differ)", None
-        case _:
-            return f"no connection to {address}: {type(error).__name__}", None

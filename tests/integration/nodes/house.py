@@ -15,6 +15,7 @@ from aiohttp import web
 
 from roost.config.far import NodesSettings
 from roost.config.settings import Settings
+from roost.daemon.doors import Site
 from roost.gateway.app import build_app
 from roost.gateway.deps import GatewayDeps
 from roost.gateway.protocol import GatewayRunner, runner_options
@@ -74,7 +75,7 @@ class House:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        await web.SockSite(runner, listener, ssl_context=tls.context).start()
+        await Site(runner, listener, ssl_context=tls.context).start()
         self.port = listener.getsockname()[1]
         self.room.addresses = (f"127.0.0.1:{self.port}",)
         self._door.append(runner)

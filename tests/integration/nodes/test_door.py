@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from roost.daemon import doors
 from roost.gateway.auth import Scope
 from roost.gateway.callers import PEER_PATHS
 from roost.gateway.routes import ROUTES
@@ -211,3 +212,28 @@ def shown_by(context: ssl.SSLContext, server: House) -> bytes:
     shown = answering.getpeercert(True)
     assert shown is not None
     return shown
+
+
+async def test_a_stranger_who_takes_his_time_over_a_handshake_is_dropped(
+    basement: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "HANDSHAKE_S", 0.2)
+    await basement.close_door()
+    await basement.open_door()
+    reader, writer = await asyncio.open_connection("127.0.0.1", basement.port)
+    async with asyncio.timeout(3):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_peer_whose_certificate_was_edited_shuts_out_itself_alone(
+    basement: House, laptop: House, short_path: Path
+) -> None:
+    await paired(basement, laptop)
+    known = basement.room.book.all()[0]
+    basement.room.book.put(known.model_copy(update={"node_id": "0" * 64, "certificate": "nonsense", "name": "odd"}))
+    laptop.room.book.put(known.model_copy(update={"certificate": "nonsense", "addresses": ("h:1",), "name": "odd"}))
+    async with house(short_path, "attic", door=False) as attic:
+        await paired(basement, attic)
+    await until(lambda: "cannot go to odd" in (laptop.room.problem or ""))
+    assert (await laptop.room.reach("basement")).name == "basement"

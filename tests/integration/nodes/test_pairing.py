@@ -156,3 +156,11 @@ async def test_a_stranger_with_a_certificate_of_his_own_is_not_let_into_the_conn
 
 def test_an_old_version_of_tls_is_no_way_between_machines(tmp_path: Path) -> None:
     assert joining_context("0" * 32).minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+async def test_a_stranger_who_asks_to_join_leaves_nothing_behind(basement: House, laptop: House) -> None:
+    real = Code.read((await basement.desk.invite()).code)
+    joining = basement.desk._request(real, await basement.room.identity())
+    with pytest.raises(InviteRefused, match="no such invite"):
+        await laptop.desk.admit(joining)
+    assert laptop.room.node_id is None and not laptop.folder.exists()

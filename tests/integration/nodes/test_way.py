@@ -89,25 +89,28 @@ async def test_the_address_that_leads_there_is_found_among_others(
     async with house(short_path, "attic") as attic:
         known = laptop.room.book.named("basement")
         assert known is not None
-        nobody = _free_port()
-        places = (f"127.0.0.1:{nobody}", f"127.0.0.1:{attic.port}", *known.addresses)
+        await basement.close_door()
+        await laptop.sees("basement", Link.DOWN)
+        await basement.open_door()
+        right = f"127.0.0.1:{basement.port}"
+        places = (f"127.0.0.1:{_free_port()}", f"127.0.0.1:{attic.port}", right)
         laptop.room.book.put(known.model_copy(update={"addresses": places}))
-        await until(lambda: laptop.view("basement").address == known.addresses[0])
-        await laptop.sees("basement", Link.UP)
+        assert (await laptop.sees("basement", Link.UP)).address == right
 
 
 async def test_three_broken_requests_close_the_way_and_the_next_look_opens_it(short_path: Path) -> None:
     slow = NodesSettings(look_every_s=30, connect_timeout_s=1)
     async with house(short_path, "basement") as server, house(short_path, "laptop", door=False) as client:
         await paired(server, client)
-        client.settings = slow
+        client.settings, seen_at = slow, client.view("basement").seen_at
+        # From the next look on it waits for half a minute.
+        await until(lambda: client.view("basement").seen_at != seen_at)
         assert (await client.room.reach("basement")).name == "basement"
         for _ in range(3):
             client.room.note("basement", failed=True)
         assert "broke off" in (client.view("basement").problem or "")
         with pytest.raises(NodeUnreachable, match="broke off"):
             await client.room.reach("basement")
-        # It looks at once, not after half a minute.
         await client.sees("basement", Link.UP, timeout_s=5)
 
 
@@ -117,6 +120,16 @@ async def test_a_machine_that_moves_tells_where_it_is(basement: House, short_pat
         await basement.sees("attic", Link.UP)
         attic.room.addresses = (f"127.0.0.1:{attic.port}", "10.9.9.9:11443")
         await until(lambda: basement.room.book.named("attic").addresses == attic.room.addresses)  # type: ignore[union-attr]
+
+
+async def test_the_address_that_leads_there_is_kept_though_the_machine_does_not_know_it(
+    basement: House, laptop: House
+) -> None:
+    """As behind a forwarded port."""
+    await paired(basement, laptop)
+    basement.room.addresses = ("10.9.9.9:11443",)
+    expected = (f"127.0.0.1:{basement.port}", "10.9.9.9:11443")
+    await until(lambda: laptop.room.book.all()[0].addresses == expected)
 
 
 async def test_a_machine_that_sleeps_is_woken_by_a_request_and_by_no_look(short_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_settings_that_are_all_right_say_nothing() -> None:
         "clouds": SKY,
         "profiles": {"p": {"pins": {"x": "s", "y": "", "gpt-4": "cmd"}}},
         "profile": "p",
+        "nodes": {"advertise": ["box.lan", "10.0.0.7:1", "[fd00::7]:1"], "wake": {"box": {"command": "true"}}},
     }
     assert texts(settings, Facts(True, FACTS.models, FACTS.roles)) == ""
 
@@ -71,6 +72,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"gateway": {"allowed_origins": ["*"]}}, 'error: gateway.allowed_origins: "*" is not an origin'),
     ({"gateway": {"allowed_origins": ["https://a/"]}}, '"https://a/" is not an origin'),
     ({"gateway": {"allowed_hosts": ["http://a"]}}, 'error: gateway.allowed_hosts: "http://a" is not a host'),
+    ({"nodes": {"advertise": ["https://box"]}}, 'error: nodes.advertise: "https://box" is not a host'),
+    ({"nodes": {"wake": {"box": {}}}}, "error: [nodes.wake.box]: nothing wakes it"),
     ({"residency": {"pinned": ["org/a"]}}, "warning: residency.pinned names 1 models"),
     ({"residency": {"preload": ["org/a"]}}, "warning: residency.preload names 1 models"),
     (

@@ -29,3 +29,15 @@ async def test_a_save_that_empties_or_removes_the_file_first_drops_no_model(tmp_
         assert "a" in live.settings().models
         paths.settings.write_text(MODEL + '[log]\nlevel = "debug"\n')
     assert "a" in live.settings().models and live.settings().log.level == "debug"
+
+
+async def test_what_holds_from_the_start_on_is_named_and_stays_as_it_was(tmp_path: Path) -> None:
+    environ = {"ROOST_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    paths = Paths.from_environment(environ)
+    paths.settings.write_text("[nodes]\nlook_every_s = 2\n[gateway]\nport = 1\n")
+    live = LiveSettings(paths, environ, {})
+    paths.settings.write_text('[nodes]\nlisten = "h:1"\nlook_every_s = 3\n[gateway]\nport = 2\n')
+    await live.reload(frozenset({paths.settings}))
+    settings = live.settings()
+    assert live.pending == ("gateway.port", "nodes.listen")
+    assert (settings.nodes.listen, settings.nodes.look_every_s, settings.gateway.port) == ("auto", 3, 1)

@@ -128,3 +128,9 @@ def test_the_oldest_of_very_many_invites_ends() -> None:
     for _ in range(100):
         invites.make()
     assert first.state is State.EXPIRED and first.over.is_set()
+
+
+@pytest.mark.parametrize("place", ["nowhere", "h:p", "h:1/x", "h :1", "a@b:1", "h:123456"])
+def test_a_code_with_an_address_that_is_none_is_refused(place: str) -> None:
+    with pytest.raises(BadRequest):
+        Code.read(Code((place,), PIN, b"s" * 16).text())

@@ -10,8 +10,8 @@ import pytest
 from roost.config.far import NodesSettings
 from roost.errors import BadConfiguration, NotFound
 from roost.nodes.peers import Peer, PeerBook, free_name
+from roost.nodes.questions import split_address
 from roost.nodes.wake import magic_packet
-from roost.nodes.way import split_address
 
 
 def peer(name: str, digit: str = "a", **more: object) -> Peer:
