@@ -22,7 +22,7 @@ from roost.errors import (
 )
 from roost.gateway.call import Call
 from roost.gateway.destinations import CLOUD, Destination
-from roost.gateway.facts import prompt_tokens, texts
+from roost.gateway.facts import prompt_tokens, searchable
 from roost.gateway.surfaces import Surface
 from roost.gateway.ways import Way, find_way
 
@@ -100,7 +100,7 @@ class _Attempts:
     async def _keep_secrets(self, destination: Destination) -> None:
         """Raises SecretInPrompt, naming the kind and never the thing."""
         if not self._is_scanned:
-            found = list(texts(self._values))
+            found = list(searchable(self._values))
             self._secret = await asyncio.to_thread(self._call.gateway.deps.clouds.secret_in, found)
             self._is_scanned = True
         if self._secret is not None:
