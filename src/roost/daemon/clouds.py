@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.5
 _MENDS = {
     "offline": "check the connection; roost looks by itself",
-    "no key": "see api_key of this cloud: roost config show",
+    "no key": "put its key where its api_key points",
     "its budget of the day is spent": "raise its max_usd_per_day, or wait until midnight UTC",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -23,9 +24,9 @@ async def cloud():
         yield stand_in
 
 
-def keeper_for(cloud, folder, **more):
+def keeper_for(cloud, folder, store=None, **more):
     settings = Settings(clouds={"main": CloudSettings(url=cloud.url, api_key="env:K", models=PRICED, **more)})
-    keeper = CloudKeeper(lambda: settings, {"K": KEY}, SpendingStore(folder / "roost.db"))
+    keeper = CloudKeeper(lambda: settings, {"K": KEY}, store or SpendingStore(folder / "roost.db"))
     keeper.fill()
     return keeper
 
@@ -53,6 +54,30 @@ async def test_what_was_spent_is_known_to_the_next_daemon(cloud, tmp_path):
     assert [problem.text for problem in again.problems()] == [
         "cloud main is not asked now: its budget of the day is spent"
     ]
+
+
+class SlowStore(SpendingStore):
+    """Its first write waits for a word."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.writing, self.go_on = threading.Event(), threading.Event()
+
+    def add(self, rows):
+        self.writing.set()
+        self.go_on.wait(10)
+        return super().add(rows)
+
+
+async def test_what_is_spent_while_another_booking_is_written_is_not_lost_at_the_end(cloud, tmp_path):
+    store = SlowStore(tmp_path / "roost.db")
+    keeper = keeper_for(cloud, tmp_path, store=store)
+    async with running(keeper):
+        keeper.clouds.spent("main", "m", "ci", 1000, 0, 0)
+        await until(store.writing.is_set)
+        keeper.clouds.spent("main", "m", "ci", 2000, 0, 0)
+        asyncio.get_running_loop().call_later(0.05, store.go_on.set)
+    assert keeper_for(cloud, tmp_path).clouds.views()[0].spent_today_usd == pytest.approx(3)
 
 
 async def test_coming_back_is_noticed_by_itself(cloud, tmp_path):
