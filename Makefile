@@ -144,6 +144,7 @@ soak-defects: $(TEST_STAMP)
 bench: $(TEST_STAMP)
 	$(PREPARE) mlx-lm
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.hop
 	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.readiness
 	$(BIN)/python -m benchmarks.swap

@@ -54,6 +54,8 @@ class Started:
 
     said: str
     pid: int
+    #: Of a roost.
+    home: Path | None = None
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def roost_up(settings: str, roles: Mapping[str, str], models: Path | None = None
         argv = [sys.executable, "-m", "roost.cli.main", "up", "--port", "0"]
         with started(argv, "roost ready ", env) as daemon:
             address = daemon.said.split()[0].removesuffix("/v1")
-            yield Started(address, daemon.pid)
+            yield Started(address, daemon.pid, home)
 
 
 def external_settings(engine_url: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -30,3 +30,5 @@ class FarServer:
     #: Silence before the first byte, and between two, after which it is given up; None: as long as it takes.
     first_byte_s: float | None = None
     idle_s: float | None = None
+    #: Its machine was asked meanwhile and does not answer: what is silent now will stay so.
+    is_away: Callable[[], bool] = lambda: False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,12 @@ from roost.workers.types import (
     ReadyWorker,
 )
 
+#: Nothing came for so long from a machine that is away: before the first byte somebody else may serve; within an answer
+#: the machine may only be too busy to say how it stands.
+_AWAY_BEFORE_S, _AWAY_WITHIN_S = 0.5, 10.0
+_LOOK_S = 0.5
+#: As long as the official SDKs wait for a provider.
+_WHOLE_ANSWER_S = 600.0
 #: A provider that answers so is overloaded, or broken.
 _FAILED_STATUSES = frozenset({429, *range(500, 600)})
 
@@ -44,8 +51,8 @@ class Far:
 class FarTicket:
     """See `workers.types.Ticket`. There is no line here: whoever is elsewhere keeps its own."""
 
-    def __init__(self, far: Far, spec: ModelSpec) -> None:
-        self._far, self._spec = far, spec
+    def __init__(self, far: Far, spec: ModelSpec, *, is_stream: bool) -> None:
+        self._far, self._spec, self._is_stream = far, spec, is_stream
         self._why = ""
         self._fresh = True
 
@@ -61,6 +68,9 @@ class FarTicket:
             raise NodeUnreachable(
                 f"{far.name} did not come up within {far.max_wait_s:g} s (queue.max_wait_s)", retry_after_s=5
             ) from None
+        if not self._is_stream:
+            # The first byte of a whole answer is there when all of it is.
+            server = replace(server, first_byte_s=_WHOLE_ANSWER_S if far.is_cloud else None)
         return _worker(far, server, self._spec)
 
     def beat(self, tokens: int = 1) -> None:
@@ -128,9 +138,8 @@ def _worker(far: Far, server: FarServer, spec: ModelSpec) -> ReadyWorker:
         wire=_Watched(server, far.note),
         base_url=server.base_url,
         headers=server.headers,
-        # A stream is asked for even where the client wants none: only a stream shows that somebody still works on it.
         traits=EngineTraits(
-            cancels_non_stream=False,
+            cancels_non_stream=True,
             context_check="none",
             surfaces=server.surfaces,
             vision=True,
@@ -146,6 +155,30 @@ async def _no_count(route: str, body: bytes) -> int | None:
     return None
 
 
+@asynccontextmanager
+async def _silence(server: FarServer, most_s: float | None, away_s: float) -> AsyncIterator[None]:
+    """Ends with TimeoutError after `most_s`, or after `away_s` and more once its machine is known to be away."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(most_s) as limit:
+        timers: list[asyncio.TimerHandle] = []
+
+        def look() -> None:
+            if server.is_away():
+                limit.reschedule(loop.time())
+            else:
+                timers[0] = loop.call_later(_LOOK_S, look)
+
+        timers.append(loop.call_later(away_s, look))
+        try:
+            yield
+        finally:
+            timers[0].cancel()
+
+
+def _why(server: FarServer, most_s: float | None) -> str:
+    return "its machine does not answer any more" if server.is_away() else f"nothing came for {most_s:g} s"
+
+
 class _Watched:
     """A wire with clocks, whose ends are noted."""
 
@@ -156,13 +189,13 @@ class _Watched:
     async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:
         server = self._server
         try:
-            async with asyncio.timeout(server.first_byte_s):
+            async with _silence(server, server.first_byte_s, _AWAY_BEFORE_S):
                 posted = await self._wire.post(path, body, keep=keep)
         except TimeoutError as error:
             self._note(True)
             if isinstance(error, aiohttp.ClientError):
                 raise
-            raise aiohttp.ServerTimeoutError(f"no answer within {server.first_byte_s:g} s") from None
+            raise aiohttp.ServerTimeoutError(_why(server, server.first_byte_s)) from None
         except (aiohttp.ClientError, OSError):
             self._note(True)
             raise
@@ -175,21 +208,21 @@ class _Timed:
 
     def __init__(self, content: Content, server: FarServer, note: Callable[[bool], None]) -> None:
         self._content, self._server, self._note = content, server, note
-        self._most_s = server.first_byte_s
+        self._most_s, self._away_s = server.first_byte_s, _AWAY_BEFORE_S
 
     async def readany(self) -> bytes:
         try:
-            async with asyncio.timeout(self._most_s):
+            async with _silence(self._server, self._most_s, self._away_s):
                 data = await self._content.readany()
         except TimeoutError as error:
             self._note(True)
             if isinstance(error, aiohttp.ClientError):
                 raise
-            raise aiohttp.ServerTimeoutError(f"nothing came for {self._most_s:g} s") from None
+            raise aiohttp.ServerTimeoutError(_why(self._server, self._most_s)) from None
         except (aiohttp.ClientError, OSError):
             self._note(True)
             raise
-        self._most_s = self._server.idle_s
+        self._most_s, self._away_s = self._server.idle_s, _AWAY_WITHIN_S
         return data
 
     def at_eof(self) -> bool:

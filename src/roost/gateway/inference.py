@@ -125,7 +125,7 @@ def _placed_far(
     """Whoever serves it there looks after calls, formats and thoughts by itself."""
     policy = call.gateway.settled().far_policy(destination.resolution)
     changes = filtered(document.values, policy, "max_tokens", surface.generates).changes
-    ticket = FarTicket(far, destination.spec)
+    ticket = FarTicket(far, destination.spec, is_stream=call.exchange.stream)
     call.exchange.node = far.name
     _decided(call, destination, chosen_far(destination.resolution, is_cloud=far.is_cloud))
     return Job(

@@ -16,7 +16,7 @@ from roost.gateway.assemble import Assembler
 from roost.gateway.client_stream import ClientStream, send_in_pieces
 from roost.gateway.dimensions import check_dimensions
 from roost.gateway.held import MOST_RELAYED_BYTES, Hold, too_large
-from roost.gateway.job import BROKEN, TAIL_S, Job, read_tail
+from roost.gateway.job import BROKEN, Job
 from roost.gateway.large_json import LargeJson
 from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
@@ -265,9 +265,6 @@ async def _assembled(job: Job, worker: ReadyWorker, hold: Hold) -> bytes:
     rewriter = StreamRewriter(job.model_id, each=assembler.add)
     try:
         await drain(job, response, rewriter, hold)
-        if job.far is not None:
-            # So that its connection can be used again: making one costs a handshake or two.
-            await read_tail(response, TAIL_S)
     finally:
         response.close()
     facts = rewriter.facts

@@ -25,7 +25,7 @@ from roost.nodes.types import Link, NodeView
 log = structlog.get_logger(__name__)
 
 #: An answer to a look that has not come by then will not.
-_LOOK_TIMEOUT_S = 10.0
+_LOOK_TIMEOUT_S = 5.0
 _LARGEST_STATUS_BYTES = 4 * 2**20
 #: Peers send a heartbeat every ten seconds: three missed are silence.
 FIRST_BYTE_S, IDLE_S = 30.0, 35.0
@@ -113,6 +113,7 @@ class Way:
             max_tokens_field="max_tokens",
             first_byte_s=FIRST_BYTE_S,
             idle_s=IDLE_S,
+            is_away=lambda: self._view.link is Link.DOWN,
         )
 
     async def _pause(self) -> None:

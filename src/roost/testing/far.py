@@ -85,7 +85,8 @@ class FakeNodes:
         peer.reached += 1
         if peer.refusal is not None:
             raise peer.refusal
-        return _server(self._session, name, peer.url, {}, peer.first_byte_s, peer.idle_s)
+        server = _server(self._session, name, peer.url, {}, peer.first_byte_s, peer.idle_s)
+        return replace(server, is_away=lambda: peer.link is Link.DOWN)
 
     def note(self, name: str, *, failed: bool) -> None:
         self.peers[name].noted.append(failed)

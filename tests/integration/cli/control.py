@@ -69,6 +69,10 @@ class ControlDaemon:
             return await handler(request)
         if (request.method, request.path) == ("GET", "/roost/v1/status"):
             return web.Response(text=self.report.model_dump_json(), content_type="application/json")
+        if (request.method, request.path) == ("GET", "/roost/v1/explain"):
+            # A name without candidates that means something here.
+            here = {"kind": "name", "private": False, "goes_to": None, "steps": [], "notes": [], "is_elsewhere": False}
+            return web.json_response({"name": request.query["name"], **here})
         return refusal(404, "not_found", f"there is no {request.path}")
 
 

@@ -198,6 +198,24 @@ async def test_explain_of_an_unknown_name_is_the_daemons_answer(home: Path, daem
     assert (done.code, done.err) == (1, "error: nobody has 'codng'; nearest role coding\n")
 
 
+async def test_explain_tells_candidates_and_asks_for_the_request_that_it_is_about(
+    home: Path, daemon: ControlDaemon
+) -> None:
+    found = {
+        "name": "review",
+        "kind": "class",
+        "private": False,
+        "steps": [{"to": "local", "model": SMOL, "may_serve": True, "reason": "it may serve"}],
+        "goes_to": {"to": "local", "model": SMOL},
+        "notes": [],
+    }
+    daemon.routes["GET", "/roost/v1/explain"] = answers(found)
+    done = await roost(home, "explain", "review", "--prompt-tokens", "30000", "--tools")
+    assert done.code == 0, done.err
+    assert f"it goes to local: {SMOL}" in done.out
+    assert "/roost/v1/explain?name=review&tools=1&prompt_tokens=30000" in [path for _, path, _ in daemon.seen]
+
+
 async def test_wait_ends_when_the_default_answers(home: Path, daemon: ControlDaemon) -> None:
     asked = asyncio.Event()
     codes = iter((503, 503))

@@ -232,6 +232,17 @@ async def test_a_candidate_that_is_silent_is_given_up_and_the_next_serves() -> N
         assert response.headers["x-roost-tried"] == "basement/coding=upstream_stalled"
 
 
+async def test_a_machine_that_goes_away_while_it_is_asked_is_not_waited_for() -> None:
+    async with world(basement=EngineOptions(behave=Behaviour(hang_after_tokens=0))) as w:
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(w.ask("coding", stream=True))
+            await until(lambda: bool(bodies(w.basement)))
+            w.peer.link = Link.DOWN
+        response, _ = asked.result()
+        assert answered(response)[0] == "here"
+        assert response.headers["x-roost-tried"] == "basement/coding=upstream_stalled"
+
+
 async def test_a_stream_that_breaks_in_the_middle_ends_in_an_error_and_is_not_begun_anew() -> None:
     async with world(basement=EngineOptions(behave=Behaviour(abort_after_tokens=2))) as w:
         response, body = await w.ask("coding", stream=True)
