@@ -150,6 +150,7 @@ bench: $(TEST_STAMP)
 	$(BIN)/python -m benchmarks.swap
 	$(BIN)/python -m benchmarks.resume
 	$(BIN)/python -m benchmarks.affinity
+	$(BIN)/python -m benchmarks.affinity_machines
 	$(BIN)/python -m benchmarks.dialects
 	ROOST_ENGINE_MLX_LM_PYTHON="$(CACHE)/engines/mlx-lm/bin/python" \
 	  $(BIN)/python -m benchmarks.standby --folder "$(MODELS)/smollm2-135m-f32"

@@ -40,9 +40,14 @@ def houses() -> Iterator[tuple[str, str]]:
             roost_up(settings + laptop_own, {"default": MODEL}) as laptop,
         ):
             assert basement.home is not None and laptop.home is not None
-            invited = json.loads(_roost(basement.home, "node", "invite", "--no-wait", "--json"))
-            _roost(laptop.home, "node", "join", invited["code"])
+            pair(basement.home, laptop.home)
             yield basement.said, laptop.said
+
+
+def pair(basement: Path, laptop: Path) -> None:
+    """Two running roosts, by their homes."""
+    invited = json.loads(_roost(basement, "node", "invite", "--no-wait", "--json"))
+    _roost(laptop, "node", "join", invited["code"])
 
 
 def _roost(home: Path, *arguments: str) -> str:
@@ -56,15 +61,16 @@ def body(model: str, *, stream: bool) -> bytes:
     return json.dumps({"model": model, "messages": messages, "stream": stream}).encode()
 
 
-async def request_s(session: aiohttp.ClientSession, url: str, sent: bytes) -> float:
-    """p50 of the time of a small request, one after another, in seconds."""
+async def request_s(session: aiohttp.ClientSession, url: str, sent: bytes, *, stream: bool) -> float:
+    """p50 of the time of a small request, one after another, in seconds: to its end, of a stream to its first chunk."""
     values = []
     for _ in range(_REQUESTS):
         began = time.perf_counter()
         async with session.post(url + _PATH, data=sent, headers=_HEADERS) as response:
-            await response.read()
             response.raise_for_status()
-        values.append(time.perf_counter() - began)
+            await response.content.readany() if stream else await response.read()
+            values.append(time.perf_counter() - began)
+            await response.read()
     return statistics.median(values)
 
 
@@ -76,11 +82,11 @@ async def report(basement: str, laptop: str, count: int) -> None:
             direct: list[float] = []
             for block in range(count + 1):
                 order = ways if block % 2 else ways[::-1]
-                found = {url: await request_s(session, url, sent) for url, sent in order}
+                found = {url: await request_s(session, url, sent, stream=stream) for url, sent in order}
                 if block:
                     direct.append(1e3 * found[basement])
                     added.append(1e3 * (found[laptop] - found[basement]))
-            what = "streamed" if stream else "whole"
+            what = "to the first chunk of a stream" if stream else "whole answer"
             print(f"direct, {what}, ms a request: {spread(direct)}")
             print(verdict(f"added by the hop, {what}, ms at one connection", spread(added), 2.0))
 

@@ -90,8 +90,8 @@ class Plan:
 
 def plan(options: Sequence[Option], ask: Ask, kept: str | None = None) -> Plan:
     """Every candidate in turn. `kept` is the one that the same conversation went to before: its caches are warm, so it
-    comes first as long as it may serve; a cloud, which costs, never does so."""
-    steps = tuple(_step(option, ask) for option in options)
+    comes first as long as it may serve, however many wait there; a cloud, which costs, never does so."""
+    steps = tuple(_step(option, ask, is_kept=option.label == kept) for option in options)
     if ask.first_only:
         first = next((i for i, step in enumerate(steps) if step.against in (None, Against.STATE)), None)
         return Plan(steps, () if first is None else (first,))
@@ -100,12 +100,12 @@ def plan(options: Sequence[Option], ask: Ask, kept: str | None = None) -> Plan:
     return Plan(steps, tuple(dict.fromkeys((*warm, *order))))
 
 
-def _step(option: Option, ask: Ask) -> Step:
-    against, reason = _against(option, ask)
+def _step(option: Option, ask: Ask, *, is_kept: bool) -> Step:
+    against, reason = _against(option, ask, is_kept=is_kept and option.place.kind is not Kind.CLOUD)
     return Step(option.label, option.place.kind, option.standing.model_id, against, reason)
 
 
-def _against(option: Option, ask: Ask) -> tuple[Against | None, str]:
+def _against(option: Option, ask: Ask, *, is_kept: bool) -> tuple[Against | None, str]:
     if option.place.kind is Kind.CLOUD and ask.private is not None:
         return Against.RULE, ask.private
     if (unmet := _unmet(option, ask)) is not None:
@@ -118,7 +118,7 @@ def _against(option: Option, ask: Ask) -> tuple[Against | None, str]:
     if ask.prompt_tokens and standing.context_length and ask.prompt_tokens > standing.context_length:
         return Against.WINDOW, f"its window of {standing.context_length:,} tokens is too small"
     most = option.conditions.most_waiting
-    if most is not None and standing.busy > most:
+    if most is not None and standing.busy > most and not is_kept:
         return Against.STATE, f"{standing.busy} requests run or wait there, and most_waiting is {most}"
     return None, _for(option)
 

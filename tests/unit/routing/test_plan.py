@@ -115,6 +115,12 @@ def test_a_conversation_goes_where_its_cache_is_warm_but_never_to_a_cloud_for_th
     assert labels(plan(options, Ask(), "cloud:x/y"))[0] == "local"
 
 
+def test_a_conversation_waits_where_its_cache_is_warm_however_many_wait_there() -> None:
+    options = [option("local", replace(FREE, busy=9), most_waiting=0), option("basement/coding")]
+    assert labels(plan(options, Ask(), "local")) == ["local", "basement/coding"]
+    assert labels(plan(options, Ask())) == ["basement/coding"]
+
+
 KINDS = st.sampled_from(["local", "local/m", "basement/m", "cloud:x/m"])
 STANDINGS = st.builds(
     Standing,
