@@ -1,9 +1,9 @@
 """How much of their prompts conversations find in a cache while they share two paired machines with real models.
 
-A role has both machines as candidates, and each new conversation goes where nobody waits. In each turn all of them ask at
-once, in another order each time. In one arm roost knows them again by how they begin; in the other every request names
-a conversation of its own, so that each turn goes wherever there is room. Counted are the prompt tokens of turns 2 and
-later, and how many of them llama.cpp took from its cache, by its own count.
+A role has both machines as candidates, and each new conversation goes where nobody waits. In each turn all of them ask
+at once, in another order each time. In one arm roost knows them again by how they begin; in the other every request
+names a conversation of its own, so that each turn goes wherever there is room. Counted are the prompt tokens of turns 2
+and later, and how many of them llama.cpp took from its cache, by its own count.
 """
 
 from __future__ import annotations
