@@ -67,7 +67,7 @@ class _Attempts:
         try:
             return await self._at(last, way)
         except (*_ANOTHER_MAY, SecretInPrompt) as error:
-            if self._busy is None:
+            if self._busy is None or (isinstance(error, SecretInPrompt) and self._settings.privacy.secrets == "refuse"):
                 raise
             # Everybody else has failed: now it is worth its wait.
             self._failed(last, error)

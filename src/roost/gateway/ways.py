@@ -77,20 +77,20 @@ def rule_of(call: Call, name: str, settings: Settings) -> Rule | None:
     asked_class = _class_in_header(call, settings)
     if name.startswith(CLOUD):
         return Rule(name, (CandidateSettings(to=name),))
+    role, own = settings.roles.get(name), settings.classes.get(asked_class or name)
+    if role is None and own is None:
+        return None
     gateway = call.gateway
-    is_model = gateway.deps.catalog.get(name) is not None or "@" in name
-    role = settings.roles.get(name) if not is_model and name in gateway.roles() else None
-    if asked_class is not None and not is_model:
-        own = settings.classes[asked_class]
-        local = name if name in gateway.roles() else "default"
-        is_private = own.private or bool(role and role.private)
-        return _class_rule(asked_class, own, local, is_private=is_private)
-    if role is not None:
-        return Rule(name, role.candidates, role.private, name) if role.candidates else None
-    if name in settings.classes and not is_model and name not in gateway.roles():
-        own = settings.classes[name]
-        return _class_rule(name, own, "default", is_private=own.private)
-    return None
+    if gateway.deps.catalog.get(name) is not None or "@" in name:
+        # Identity: whatever is said of kinds of work changes nothing about who serves it.
+        return None
+    is_role = name in gateway.roles()
+    if own is not None and asked_class is not None:
+        is_private = own.private or bool(is_role and role and role.private)
+        return _class_rule(asked_class, own, name if is_role else "default", is_private=is_private)
+    if is_role:
+        return Rule(name, role.candidates, role.private, name) if role and role.candidates else None
+    return _class_rule(name, own, "default", is_private=own.private) if own else None
 
 
 def _class_rule(name: str, own: ClassSettings, local: str, *, is_private: bool) -> Rule:
