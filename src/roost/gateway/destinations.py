@@ -16,6 +16,8 @@ from roost.registry.types import Resolution
 from roost.workers.types import FarServer
 
 CLOUD = "cloud:"
+#: A paired machine sends heartbeats long before.
+_PEER_FIRST_BYTE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Destination:
     @property
     def hush_s(self) -> float:
         """How long a stream's client is told nothing, so that another one may still serve it."""
-        return 0.0 if self.patience_s is None else self.patience_s + 1.0
+        if self.patience_s is None:
+            return 0.0
+        return max(self.patience_s, self.far.first_byte_s if self.far else 0.0) + 1.0
 
 
 def here_or_paired(call: Call, name: str) -> Destination:
@@ -69,8 +73,16 @@ def in_cloud(call: Call, resolution: Resolution, cloud: str) -> Destination:
             key_name=consumer.name if consumer else None,
         )
 
-    max_wait_s = call.gateway.deps.settings().queue.max_wait_s
-    far = Far(f"{CLOUD}{cloud}", True, reach, lambda failed: clouds.note(cloud, failed=failed), max_wait_s)
+    settings = call.gateway.deps.settings()
+    own = settings.clouds.get(cloud)
+    far = Far(
+        f"{CLOUD}{cloud}",
+        True,
+        reach,
+        lambda failed: clouds.note(cloud, failed=failed),
+        settings.queue.max_wait_s,
+        own.first_byte_s if own else _PEER_FIRST_BYTE_S,
+    )
     return Destination(resolution, cloud_spec(cloud, model), far)
 
 
@@ -88,5 +100,12 @@ def _at_node(gateway: Gateway, resolution: Resolution, node: str) -> Destination
         )
     spec = peer_spec(node, resolution.model_id, model_at(view, resolution.model_id))
     max_wait_s = gateway.deps.settings().queue.max_wait_s
-    far = Far(node, False, partial(nodes.reach, node), lambda failed: nodes.note(node, failed=failed), max_wait_s)
+    far = Far(
+        node,
+        False,
+        partial(nodes.reach, node),
+        lambda failed: nodes.note(node, failed=failed),
+        max_wait_s,
+        _PEER_FIRST_BYTE_S,
+    )
     return Destination(resolution, spec, far)
