@@ -212,3 +212,46 @@ def test_a_redirect_to_nobody_is_told_and_nothing_is_substituted(name: str, why:
     with pytest.raises(ModelNotFound) as caught:
         redirected(name)
     assert why in caught.value.message and caught.value.param == "model"
+
+
+class Basement:
+    """One paired machine that has `org/huge`, as its role `coding`."""
+
+    def knows(self, node: str) -> bool:
+        return node == "basement"
+
+    def meaning(self, node: str, name: str, requested: str) -> str:
+        found = {"org/huge": "org/huge", "coding": "org/huge", "org/coder-30b": "org/coder-30b"}.get(name)
+        if found is None:
+            raise ModelNotFound(f"cannot serve {requested}", param="model")
+        return found
+
+    def who_has(self, model_id: str) -> str | None:
+        return "basement" if model_id in ("org/huge", "org/coder-30b", "org/gone-9b") else None
+
+
+def anywhere(name: str) -> Resolution:
+    return resolve(name, REGISTRY, known=KNOWN, known_ids=KNOWN, local_node="here", elsewhere=Basement())
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "node", "role"),
+    [
+        ("org/huge@basement", "org/huge", "basement", None),
+        ("coding@basement", "org/huge", "basement", None),
+        ("org/huge", "org/huge", "basement", None),
+        # What is here stays here, though another machine has it too.
+        ("org/coder-30b", "org/coder-30b", None, None),
+        ("far", "org/coder-30b", "basement", "far"),
+        ("gone", "org/gone-9b", "basement", "gone"),
+        ("coding", "org/coder-30b", None, "coding"),
+    ],
+)
+def test_names_reach_paired_machines(name: str, model: str, node: str | None, role: str | None) -> None:
+    assert anywhere(name) == Resolution(name, model, node, role)
+
+
+@pytest.mark.parametrize("name", ["org/huge@attic", "org/other@basement", "org/other", "@basement"])
+def test_what_no_machine_has_is_not_found_anywhere(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        anywhere(name)
