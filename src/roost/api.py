@@ -145,6 +145,22 @@ class RequestStatistics(Shape):
     cached_share: float | None
 
 
+class ElsewhereReport(Shape):
+    """A paired machine or a provider, in a line of the status; `roost node list` tells more of the first."""
+
+    name: str
+    #: node, cloud
+    kind: str
+    #: up, connecting, down; of a provider: open, closed
+    state: str
+    #: Why it is not asked now, for people.
+    problem: str | None = None
+    latency_s: float | None = None
+    models: int = 0
+    spent_today_usd: float | None = None
+    max_usd_per_day: float | None = None
+
+
 class StatusReport(Shape):
     version: str
     endpoint: str
@@ -167,6 +183,8 @@ class StatusReport(Shape):
     coexistence: CoexistenceReport | None = None
     #: They serve nothing and hold memory.
     spares: tuple[SpareReport, ...] = ()
+    #: Paired machines, then providers.
+    elsewhere: tuple[ElsewhereReport, ...] = ()
 
 
 class LoadAccepted(Shape):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from roost.api import (
     CoexistenceReport,
+    ElsewhereReport,
     HostReport,
     Problem,
     RequestStatistics,
@@ -37,6 +38,7 @@ def status_lines(report: StatusReport, now: float, paint: Paint) -> list[str]:
         _workers(report.workers, now, paint),
         _spares(report.spares, now, paint),
         _roles(report.roles, paint),
+        _elsewhere(report.elsewhere, paint),
         _requests(report.statistics),
     ]
     return [line for block in blocks if block for line in ("", *block)][1:]
@@ -184,6 +186,27 @@ def _roles(roles: Sequence[RoleReport], paint: Paint) -> list[str]:
     return people.indented(
         "roles", [lines[0], *(_toned(line, role, paint) for line, role in zip(lines[1:], roles, strict=True))]
     )
+
+
+def _elsewhere(others: Sequence[ElsewhereReport], paint: Paint) -> list[str]:
+    """Paired machines and providers; nothing where there are none."""
+    if not others:
+        return []
+    rows = [(other.name, other.state, _about(other)) for other in others]
+    lines = people.columns(rows)
+    tones = {"up": paint.good, "open": paint.good, "connecting": paint.careful}
+    toned = [tones.get(other.state, paint.careful)(line) for line, other in zip(lines, others, strict=True)]
+    return people.indented("elsewhere", toned)
+
+
+def _about(other: ElsewhereReport) -> str:
+    if other.problem:
+        return other.problem
+    if other.kind == "cloud":
+        limit = f" of {other.max_usd_per_day:g}" if other.max_usd_per_day is not None else ""
+        return f"cloud, {other.spent_today_usd or 0:.2f}{limit} USD spent today"
+    models = f"{other.models} model{'' if other.models == 1 else 's'}"
+    return models if other.latency_s is None else f"{models}, {1e3 * other.latency_s:.1f} ms away"
 
 
 def _role_target(role: RoleReport) -> str:

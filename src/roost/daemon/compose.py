@@ -284,6 +284,7 @@ class Daemon:
             on_battery=lambda: self._coexisting.on_battery,
             verdict=self._verdicts.of,
             nodes=self._neighbours.room,
+            clouds=self._clouds.clouds,
         )
 
     def _problems(self, activity: ActivityStore) -> tuple[Problem, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
+from roost.api import ElsewhereReport
+from roost.cloud.types import Clouds
 from roost.errors import ModelNotFound
 from roost.gateway.elsewhere import PairedModels, model_at, view_of_node
 from roost.nodes.types import Link, Nodes
@@ -54,3 +56,31 @@ def far_role(role: str, registry: Registry, known: Container[str], local_node: s
             model_id, node, UNREACHABLE, f"it is on {node}, which is away: {why}", view.mend or "roost node list"
         )
     return FarRole(model_id, node, told.state if told else "on-disk", f"it is on {node}", "roost node list")
+
+
+def elsewhere_reports(nodes: Nodes, clouds: Clouds) -> tuple[ElsewhereReport, ...]:
+    """Everybody besides this machine who may be asked."""
+    paired = (
+        ElsewhereReport(
+            name=view.name,
+            kind="node",
+            state=view.link.value,
+            problem=view.problem,
+            latency_s=view.latency_s,
+            models=len(view.models),
+        )
+        for view in nodes.views()
+    )
+    providers = (
+        ElsewhereReport(
+            name=view.name,
+            kind="cloud",
+            state="closed" if view.closed else "open",
+            problem=view.closed,
+            models=len(view.models),
+            spent_today_usd=view.spent_today_usd,
+            max_usd_per_day=view.max_usd_per_day,
+        )
+        for view in clouds.views()
+    )
+    return (*paired, *providers)

@@ -20,8 +20,9 @@ from roost.api import (
 )
 from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
+from roost.cloud.types import Clouds, NoClouds
 from roost.config.settings import TOOLS, GatewaySettings, Settings
-from roost.daemon.far_roles import FarRole, far_role
+from roost.daemon.far_roles import FarRole, elsewhere_reports, far_role
 from roost.host.types import Host
 from roost.nodes.types import Nodes, NoNodes
 from roost.registry.reachability import RoleReach, Rotation, hidden_role_problems, reachability, rotation_problems
@@ -63,6 +64,7 @@ class Sources:
     on_battery: Callable[[], bool | None] = lambda: None
     verdict: Callable[[ModelSpec], Verdict | None] = lambda spec: None
     nodes: Nodes = field(default_factory=NoNodes)
+    clouds: Clouds = field(default_factory=NoClouds)
 
 
 def build_status(sources: Sources) -> StatusReport:
@@ -96,6 +98,7 @@ def build_status(sources: Sources) -> StatusReport:
         default_model=next((role.resolves_to for role in roles if role.role == "default"), None),
         coexistence=sources.coexistence(),
         spares=tuple(SpareReport(**asdict(spare)) for spare in spares),
+        elsewhere=elsewhere_reports(sources.nodes, sources.clouds),
     )
 
 

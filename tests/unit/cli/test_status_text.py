@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.api import CoexistenceReport, Problem, StatusReport
+from roost.api import CoexistenceReport, ElsewhereReport, Problem, StatusReport
 from roost.cli.output import Paint
 from roost.cli.status_text import status_lines
 from tests.unit.cli.reports import NOW, role, spare, status, worker
@@ -148,3 +148,21 @@ def test_status_tells_how_models_give_way_and_why() -> None:
 def test_a_server_has_no_mode() -> None:
     off = status(coexistence=CoexistenceReport(profile="server", mode="off"))
     assert not any(line.startswith("mode") for line in status_lines(off, NOW, PLAIN))
+
+
+def test_paired_machines_and_providers_have_a_line_each_and_words_for_their_state() -> None:
+    others = (
+        ElsewhereReport(name="basement", kind="node", state="up", latency_s=0.0012, models=3),
+        ElsewhereReport(name="attic", kind="node", state="down", problem="nobody answers at attic.lan:11443"),
+        ElsewhereReport(name="sky", kind="cloud", state="open", spent_today_usd=0.5, max_usd_per_day=5),
+        ElsewhereReport(name="sea", kind="cloud", state="closed", problem="offline"),
+    )
+    text = text_of(status(elsewhere=others))
+    for line in (
+        "basement  up      3 models, 1.2 ms away",
+        "attic     down    nobody answers at attic.lan:11443",
+        "sky       open    cloud, 0.50 of 5 USD spent today",
+        "sea       closed  offline",
+    ):
+        assert line in text
+    assert "elsewhere" not in text_of(status())
