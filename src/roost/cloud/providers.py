@@ -28,7 +28,7 @@ from roost.errors import CloudRefused, ModelNotFound
 
 SURFACES: Mapping[str, frozenset[str]] = {
     "openai": frozenset({"chat", "completions", "embeddings"}),
-    "anthropic": frozenset({"chat"}),
+    "anthropic": frozenset({"chat", "messages"}),
 }
 #: How long a key that was not found is taken for missing; a keyring may be unlocked at any time.
 NO_KEY_S = 5.0

@@ -147,7 +147,7 @@ def check_images(values: Mapping[str, Any], model_id: str, sees: bool) -> None:
 
 def prompt_texts(surface: str, values: Mapping[str, Any]) -> list[str]:
     """The texts of the prompt, for sizes and for keeping them out of error messages."""
-    if surface == "chat":
+    if surface in ("chat", "messages"):
         return list(_chat_texts(values.get("messages") or ()))
     keys = {"completions": ("prompt",), "embeddings": ("input",), "rerank": ("query", "documents")}
     return [text for key in keys.get(surface, ()) for text in _strings(values.get(key))]

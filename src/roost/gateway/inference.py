@@ -127,7 +127,7 @@ def _placed_far(
     changes = filtered(document.values, policy, "max_tokens", surface.generates).changes
     ticket = FarTicket(far, destination.spec, is_stream=call.exchange.stream)
     call.exchange.node = far.name
-    _decided(call, destination, chosen_far(destination.resolution, is_cloud=far.is_cloud))
+    decided(call, destination, chosen_far(destination.resolution, is_cloud=far.is_cloud))
     return Job(
         call,
         surface,
@@ -194,10 +194,11 @@ def route(call: Call, resolution: Resolution, ticket: Ticket, destination: Desti
     waits = progress.phase in (Phase.QUEUED, Phase.STOPPING_OTHER)
     ready = progress.phase is Phase.READY or (waits and progress.resident)
     reason = choose(resolution, Standing(ready, displaces=waits)).reason
-    _decided(call, destination or Destination(resolution, call.gateway.spec(resolution)), reason)
+    decided(call, destination or Destination(resolution, call.gateway.spec(resolution)), reason)
 
 
-def _decided(call: Call, destination: Destination, reason: str) -> None:
+def decided(call: Call, destination: Destination, reason: str) -> None:
+    """Where it goes, and why, for the client and for whoever asks later."""
     exchange, resolution = call.exchange, destination.resolution
     if exchange.tried:
         reason = f"{reason}-{_instead(exchange.tried[-1])}"

@@ -195,7 +195,7 @@ class Job:
             changes = {**changes, **self.layer.changes(self.document.values, worker)}
         if self.messages is not None and "messages" not in changes:
             changes = {**changes, "messages": self.messages}
-        if self.far is not None and self.surface.generates:
+        if self.far is not None and self.surface.generates and self.surface.is_openai:
             changes = {**changes, **far_changes(self.document.values, worker.traits.max_tokens_field)}
         if not changes and not more and "model" in self.document.members:
             return replace_model(self.document, worker.served_name)

@@ -24,6 +24,8 @@ class Surface:
     param: str
     #: It generates tokens: caps, penalties, streams.
     generates: bool = True
+    #: Its bodies are OpenAI's.
+    is_openai: bool = True
 
 
 CHAT = Surface("chat", "/v1/chat/completions", frozenset({"chat"}), "messages")
@@ -33,6 +35,8 @@ EMBEDDINGS = Surface(
     "embeddings", "/v1/embeddings", frozenset({"embedding", "chat", "completion"}), "input", generates=False
 )
 RERANK = Surface("rerank", "/v1/rerank", frozenset({"rerank"}), "documents", generates=False)
+#: Of providers that speak it themselves; everywhere else it is translated to a chat.
+MESSAGES = Surface("messages", "/v1/messages", frozenset({"chat"}), "messages", is_openai=False)
 SURFACES = (CHAT, COMPLETIONS, EMBEDDINGS, RERANK)
 
 

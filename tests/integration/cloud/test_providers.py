@@ -123,7 +123,7 @@ async def test_embeddings_and_completions_go_to_openai_providers_only(cloud, wor
     vectors = await answer_of(await world.ask("openai", "/v1/embeddings", input=["a", "b"]))
     assert len(vectors["data"]) == 2
     assert (await answer_of(await world.ask("openai", "/v1/completions", prompt="x")))["choices"][0]["text"]
-    assert (await world.reach("anthropic")).surfaces == {"chat"}
+    assert (await world.reach("anthropic")).surfaces == {"chat", "messages"}
     with pytest.raises(Refused):
         await world.ask("anthropic", "/v1/embeddings", input="a")
 

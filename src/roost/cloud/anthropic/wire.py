@@ -40,6 +40,9 @@ class MessagesWire:
     async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:
         """Raises Refused for what Anthropic's service cannot be asked, aiohttp.ClientError or OSError; a stream that
         breaks or is none raises aiohttp.ClientPayloadError where it is read."""
+        if path == MESSAGES:
+            # Whoever speaks it needs no translation.
+            return await self.wire.post(path, body, keep=keep)
         if path != CHAT:
             raise Refused(f"cloud {self.cloud} speaks Anthropic Messages, which has no {path}", param="model")
         asked = to_messages(json.loads(body))

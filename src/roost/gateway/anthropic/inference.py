@@ -11,6 +11,7 @@ from aiohttp import web
 from roost.config.settings import Settings
 from roost.errors import InternalError, Refused
 from roost.gateway.anthropic.answers import BAD_CALL, usage, whole_message
+from roost.gateway.anthropic.relay import relayed, speaks_messages
 from roost.gateway.anthropic.requests import Translated, from_messages
 from roost.gateway.anthropic.stream import EventRewriter, message_stream
 from roost.gateway.attempts import first_that_serves
@@ -34,6 +35,8 @@ async def messages(call: Call) -> web.StreamResponse:
     asked = document.values
 
     async def serve(destination: Destination) -> web.StreamResponse:
+        if speaks_messages(destination, settings):
+            return await relayed(call, settings, document, destination)
         translated = _translated(destination, asked, document.text_of("tools"))
         job = _placed(call, settings, translated, destination)
         headers = _headers(translated)
