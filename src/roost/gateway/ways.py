@@ -23,6 +23,7 @@ from roost.gateway.call import Call
 from roost.gateway.destinations import CLOUD, Destination, here_or_paired
 from roost.gateway.exchange import shown_name
 from roost.gateway.facts import has_images, has_tools, prompt_tokens
+from roost.gateway.hosts import only
 from roost.gateway.names import requested_name
 from roost.gateway.standings import Rule, candidate
 from roost.gateway.surfaces import Surface
@@ -75,22 +76,23 @@ def rule_of(call: Call, name: str, settings: Settings) -> Rule | None:
     if call.exchange.peer is not None:
         return None
     asked_class = _class_in_header(call, settings)
+    asked = settings.classes[asked_class] if asked_class is not None else None
     if name.startswith(CLOUD):
-        return Rule(name, (CandidateSettings(to=name),))
-    gateway = call.gateway
-    is_model = gateway.deps.catalog.get(name) is not None or "@" in name
-    role = settings.roles.get(name) if not is_model and name in gateway.roles() else None
-    if asked_class is not None and not is_model:
-        own = settings.classes[asked_class]
-        local = name if name in gateway.roles() else "default"
-        is_private = own.private or bool(role and role.private)
-        return _class_rule(asked_class, own, local, is_private=is_private)
+        own_place = (CandidateSettings(to=name),)
+        # Nothing but the name says where it goes; that the work is private holds all the same.
+        if asked_class is not None and asked is not None and asked.private:
+            return Rule(asked_class, own_place, is_private=True, is_class=True)
+        return Rule(name, own_place)
+    roles = call.gateway.roles()
+    is_model = call.gateway.deps.catalog.get(name) is not None or "@" in name
+    role = settings.roles.get(name) if not is_model and name in roles else None
+    named = settings.classes.get(name) if not is_model and name not in roles else None
+    if asked_class is not None and asked is not None and not is_model and (name in roles or named is not None):
+        is_private = any(one is not None and one.private for one in (asked, role, named))
+        return _class_rule(asked_class, asked, name if name in roles else "default", is_private=is_private)
     if role is not None:
         return Rule(name, role.candidates, role.private, name) if role.candidates else None
-    if name in settings.classes and not is_model and name not in gateway.roles():
-        own = settings.classes[name]
-        return _class_rule(name, own, "default", is_private=own.private)
-    return None
+    return None if named is None else _class_rule(name, named, "default", is_private=named.private)
 
 
 def _class_rule(name: str, own: ClassSettings, local: str, *, is_private: bool) -> Rule:
@@ -99,7 +101,7 @@ def _class_rule(name: str, own: ClassSettings, local: str, *, is_private: bool) 
 
 
 def _class_in_header(call: Call, settings: Settings) -> str | None:
-    asked = call.request.headers.get(CLASS_HEADER)
+    asked = only(call.request.headers, CLASS_HEADER)
     if asked is None or asked in QUEUE_CLASSES:
         return None
     if asked not in settings.classes:
@@ -130,7 +132,7 @@ def why_private(call: Call, rule: Rule, settings: Settings) -> str | None:
         return "privacy.local_only is set"
     if rule.is_private:
         return f"{rule.name} is private"
-    if call.request.headers.get(LOCAL_HEADER, "").strip().lower() not in _NO:
+    if (only(call.request.headers, LOCAL_HEADER) or "").strip().lower() not in _NO:
         return f"the request says {LOCAL_HEADER}"
     if consumer is not None and consumer.no_cloud:
         return f'the key "{consumer.name}" is kept from clouds'
