@@ -81,7 +81,26 @@ class SecretScan:
         return None
 
 
+#: What JSON makes of characters that matter here, and what they were; some writers escape more than they must.
+_ESCAPED = (
+    *(("\\n", "\n"), ("\\r", "\n"), ("\\t", "\t"), ('\\"', '"'), ("\\'", "'"), ("\\/", "/")),
+    *(("\\u0022", '"'), ("\\u0027", "'"), ("\\u003d", "="), ("\\u003D", "=")),
+)
+
+
+def _unescaped(text: str) -> str:
+    """Arguments of a call, and files in them, are JSON inside of a string, perhaps several times over: a key behind
+    `\\n` stands at the beginning of a line and not behind an n."""
+    while "\\\\" in text:
+        text = text.replace("\\\\", "\\")
+    if "\\" in text:
+        for written, meant in _ESCAPED:
+            text = text.replace(written, meant)
+    return text
+
+
 def _first(finders: list[tuple[Detector, Find]], text: str, until: float) -> str | None:
+    text = _unescaped(text)
     made = "\n".join(word for word in text.split() if len(word) >= _LONG_WORD)
     whole, words = (text, _small(text)), (made, _small(made))
     for detector, find in finders:

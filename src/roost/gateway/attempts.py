@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 
@@ -22,7 +21,8 @@ from roost.errors import (
 )
 from roost.gateway.call import Call
 from roost.gateway.destinations import CLOUD, Destination
-from roost.gateway.facts import prompt_tokens, searchable
+from roost.gateway.document import Document
+from roost.gateway.facts import prompt_tokens, written_texts
 from roost.gateway.surfaces import Surface
 from roost.gateway.ways import Way, find_way
 
@@ -32,23 +32,24 @@ _ANOTHER_MAY = (Unavailable, BadGateway, GatewayTimeout, ConcurrencyLimit, RateL
 
 
 async def first_that_serves(
-    call: Call, surface: Surface, settings: Settings, values: Mapping[str, Any], serve: Serve
+    call: Call, surface: Surface, settings: Settings, document: Document, serve: Serve
 ) -> web.StreamResponse:
-    """Find the way and serve. `serve` raises RoostError only while nothing of an answer has left.
+    """Find the way and serve. `document` is the request as it came, or all of it that can be sent on; `serve` raises
+    RoostError only while nothing of an answer has left.
 
     Raises the RoostError of the last candidate.
     """
-    way = find_way(call, surface, settings, values)
+    way = find_way(call, surface, settings, document.values)
     if len(way.destinations) == 1 and way.destinations[0].far is None:
         return await serve(way.destinations[0])
-    return await _Attempts(call, settings, values, serve).run(way)
+    return await _Attempts(call, settings, document, serve).run(way)
 
 
 class _Attempts:
     """At most one try a candidate, and one more of whoever was only busy."""
 
-    def __init__(self, call: Call, settings: Settings, values: Mapping[str, Any], serve: Serve) -> None:
-        self._call, self._settings, self._values, self._serve = call, settings, values, serve
+    def __init__(self, call: Call, settings: Settings, document: Document, serve: Serve) -> None:
+        self._call, self._settings, self._document, self._serve = call, settings, document, serve
         self._busy: Destination | None = None
         self._secret: str | None = None
         self._is_scanned = False
@@ -100,8 +101,8 @@ class _Attempts:
     async def _keep_secrets(self, destination: Destination) -> None:
         """Raises SecretInPrompt, naming the kind and never the thing."""
         if not self._is_scanned:
-            found = list(searchable(self._values))
-            self._secret = await asyncio.to_thread(self._call.gateway.deps.clouds.secret_in, found)
+            clouds, text = self._call.gateway.deps.clouds, self._document.text
+            self._secret = await asyncio.to_thread(lambda: clouds.secret_in(written_texts(text)))
             self._is_scanned = True
         if self._secret is not None:
             raise SecretInPrompt(
@@ -120,7 +121,7 @@ class _Attempts:
             cloud,
             destination.spec.id,
             exchange.consumer.name if exchange.consumer else None,
-            prompt_tokens(self._values) if counted is None else counted,
+            prompt_tokens(self._document.values) if counted is None else counted,
             exchange.cached_tokens or 0,
             exchange.completion_tokens or 0,
         )

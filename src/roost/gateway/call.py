@@ -11,6 +11,7 @@ from aiohttp import web
 from roost.errors import Forbidden
 from roost.gateway.auth import Scope
 from roost.gateway.exchange import Exchange
+from roost.gateway.hosts import only
 from roost.gateway.replies import ErrorBody, error_bytes
 from roost.gateway.state import Gateway
 from roost.registry.types import Resolution
@@ -30,8 +31,9 @@ class Call:
 
     @property
     def first_only(self) -> bool:
-        """`x-roost-fallback: never`: the first that the name means, or nobody."""
-        return self.request.headers.get("x-roost-fallback") == "never"
+        """`x-roost-fallback: never`: the first that the name means, or nobody. Raises
+        BadRequest where that stands twice."""
+        return (only(self.request.headers, "x-roost-fallback") or "").strip().lower() == "never"
 
     def resolve_anywhere(self, name: str) -> Resolution:
         """The same, with the models of paired machines; a request that came from one of these goes to no other."""

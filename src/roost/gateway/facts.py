@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,20 +14,22 @@ _DEEPEST_ESCAPES = 3
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
 _IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
-_IMAGE_DATA = "data:image/"
+#: Pictures as base64, by how their formats begin; anything else that says it is one is looked at as text.
+_PICTURE = re.compile(
+    r"(?:data:image/[\w.+-]{1,40};base64,)?(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk0|SUkq|TU0A|AAAA.{0,6}ZnR5c)"
+    r"[A-Za-z0-9+/\r\n]*={0,2}\s*"
+)
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every string in a body, names of members too: wherever a client hides its text, it is text. Images are left
+    """Every string in a body, names of members too: wherever a client hides its text, it is text. Pictures are left
     out; they hold no words."""
     if isinstance(value, str):
-        if not value.startswith(_IMAGE_DATA):
+        if not _PICTURE.fullmatch(value):
             yield value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield key
-            if key == "data" and str(value.get("media_type")).startswith("image/"):
-                continue
             yield from texts(inner)
     elif isinstance(value, list):
         for inner in value:
@@ -48,6 +51,17 @@ def searchable(value: object) -> Iterator[str]:
 def _said(escape: re.Match[str]) -> str:
     letter = escape[1]
     return chr(int(letter[1:], 16)) if len(letter) > 1 else _LETTERS.get(letter, letter)
+
+
+def written_texts(text: str) -> Iterator[str]:
+    """The same of JSON that was not read yet, with whatever stands under a key that stands again behind it: the bytes
+    are sent on as they came, and readers disagree on which one counts."""
+    return searchable(json.loads(text, object_pairs_hook=_all_of))
+
+
+def _all_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    return read if len(read) == len(pairs) else {"": [[key, value] for key, value in pairs]}
 
 
 def prompt_tokens(values: Mapping[str, Any]) -> int:

@@ -51,7 +51,7 @@ def inference(surface: Surface) -> Callable[[Call], Awaitable[web.StreamResponse
             finally:
                 job.ticket.leave()
 
-        return await first_that_serves(call, surface, settings, document.values, serve)
+        return await first_that_serves(call, surface, settings, document, serve)
 
     return handle
 

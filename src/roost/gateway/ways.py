@@ -23,6 +23,7 @@ from roost.gateway.call import Call
 from roost.gateway.destinations import CLOUD, Destination, here_or_paired
 from roost.gateway.exchange import shown_name
 from roost.gateway.facts import has_images, has_tools, prompt_tokens
+from roost.gateway.hosts import only
 from roost.gateway.names import requested_name
 from roost.gateway.standings import Rule, candidate
 from roost.gateway.surfaces import Surface
@@ -75,22 +76,27 @@ def rule_of(call: Call, name: str, settings: Settings) -> Rule | None:
     if call.exchange.peer is not None:
         return None
     asked_class = _class_in_header(call, settings)
+    asked = settings.classes[asked_class] if asked_class is not None else None
     if name.startswith(CLOUD):
-        return Rule(name, (CandidateSettings(to=name),))
-    role, own = settings.roles.get(name), settings.classes.get(asked_class or name)
-    if role is None and own is None:
+        own_place = (CandidateSettings(to=name),)
+        # Nothing but the name says where it goes; that the work is private holds all the same.
+        if asked_class is not None and asked is not None and asked.private:
+            return Rule(asked_class, own_place, is_private=True, is_class=True)
+        return Rule(name, own_place)
+    if asked is None and name not in settings.roles and name not in settings.classes:
         return None
-    gateway = call.gateway
-    if gateway.deps.catalog.get(name) is not None or "@" in name:
+    if call.gateway.deps.catalog.get(name) is not None or "@" in name:
         # Identity: whatever is said of kinds of work changes nothing about who serves it.
         return None
-    is_role = name in gateway.roles()
-    if own is not None and asked_class is not None:
-        is_private = own.private or bool(is_role and role and role.private)
-        return _class_rule(asked_class, own, name if is_role else "default", is_private=is_private)
-    if is_role:
-        return Rule(name, role.candidates, role.private, name) if role and role.candidates else None
-    return _class_rule(name, own, "default", is_private=own.private) if own else None
+    is_role = name in call.gateway.roles()
+    role = settings.roles.get(name) if is_role else None
+    named = settings.classes.get(name) if not is_role else None
+    if asked_class is not None and asked is not None and (is_role or named is not None):
+        is_private = any(one is not None and one.private for one in (asked, role, named))
+        return _class_rule(asked_class, asked, name if is_role else "default", is_private=is_private)
+    if role is not None:
+        return Rule(name, role.candidates, role.private, name) if role.candidates else None
+    return None if named is None else _class_rule(name, named, "default", is_private=named.private)
 
 
 def _class_rule(name: str, own: ClassSettings, local: str, *, is_private: bool) -> Rule:
@@ -99,7 +105,7 @@ def _class_rule(name: str, own: ClassSettings, local: str, *, is_private: bool) 
 
 
 def _class_in_header(call: Call, settings: Settings) -> str | None:
-    asked = call.request.headers.get(CLASS_HEADER)
+    asked = only(call.request.headers, CLASS_HEADER)
     if asked is None or asked in QUEUE_CLASSES:
         return None
     if asked not in settings.classes:
@@ -130,7 +136,7 @@ def why_private(call: Call, rule: Rule, settings: Settings) -> str | None:
         return "privacy.local_only is set"
     if rule.is_private:
         return f"{rule.name} is private"
-    if call.request.headers.get(LOCAL_HEADER, "").strip().lower() not in _NO:
+    if (only(call.request.headers, LOCAL_HEADER) or "").strip().lower() not in _NO:
         return f"the request says {LOCAL_HEADER}"
     if consumer is not None and consumer.no_cloud:
         return f'the key "{consumer.name}" is kept from clouds'

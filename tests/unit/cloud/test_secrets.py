@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import string
 import sys
@@ -55,6 +56,16 @@ def test_it_is_found_at_any_place_of_a_long_text(kind):
     for before in (0, 4000, 8150, 100_000):
         text = f"{'x ' * (before // 2)}{SECRETS[kind]}{' y' * 20_000}"
         assert SCAN.first_in([text]) == kind
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+@pytest.mark.parametrize("around", ["first line\n{}\nlast", "a\t{}\tb", 'say "{}" now'])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_it_is_found_in_json_inside_of_strings(kind, around, times):
+    text = around.format(SECRETS[kind])
+    for _ in range(times):
+        text = json.dumps({"content": text})
+    assert SCAN.first_in([text]) is not None
 
 
 @pytest.mark.parametrize(

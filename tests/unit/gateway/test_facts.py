@@ -23,10 +23,15 @@ def test_every_text_of_a_body_is_read_wherever_it_stands() -> None:
 
 
 def test_pictures_hold_no_words() -> None:
-    picture = "data:image/png;base64,AAAA"
-    source = {"type": "base64", "media_type": "image/png", "data": "BBBB"}
+    picture = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
+    source = {"type": "base64", "media_type": "image/jpeg", "data": "/9j/4AAQSkZJRg=="}
     body = {"messages": [{"content": [{"image_url": {"url": picture}}, {"type": "image", "source": source}]}]}
-    assert not {picture, "BBBB"} & set(texts(body))
+    assert not {picture, source["data"]} & set(texts(body))
+
+
+def test_what_only_says_that_it_is_a_picture_is_read() -> None:
+    false = f"data:image/png;base64,{KEY}"
+    assert false in set(texts({"messages": [{"content": [{"image_url": {"url": false}}]}]}))
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])

@@ -49,7 +49,7 @@ async def messages(call: Call) -> web.StreamResponse:
         finally:
             job.ticket.leave()
 
-    return await first_that_serves(call, CHAT, settings, asked, serve)
+    return await first_that_serves(call, CHAT, settings, document, serve)
 
 
 async def count_tokens(call: Call) -> web.StreamResponse:
@@ -67,7 +67,7 @@ async def count_tokens(call: Call) -> web.StreamResponse:
         finally:
             job.ticket.leave()
 
-    return await first_that_serves(call, CHAT, settings, asked, serve)
+    return await first_that_serves(call, CHAT, settings, document, serve)
 
 
 async def _counted(job: Job, worker: ReadyWorker) -> int:

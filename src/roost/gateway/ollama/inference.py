@@ -149,7 +149,7 @@ async def _serve(
         finally:
             job.ticket.leave()
 
-    return await first_that_serves(call, translated.surface, settings, document.values, serve)
+    return await first_that_serves(call, translated.surface, settings, document, serve)
 
 
 def _check_window(call: Call, spec: ModelSpec, asked_tokens: int) -> None:

@@ -46,7 +46,7 @@ async def responses(call: Call) -> web.StreamResponse:
         finally:
             job.ticket.leave()
 
-    return await first_that_serves(call, CHAT, settings, asked, serve)
+    return await first_that_serves(call, CHAT, settings, document, serve)
 
 
 def _translated(destination: Destination, asked: Mapping[str, Any], tools_text: str | None) -> Translated:

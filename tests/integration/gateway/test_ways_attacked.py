@@ -1,0 +1,116 @@
+"""Requests made to get past the rules of where they may go: over real sockets, with stand-ins behind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from roost.store.keys import Consumer
+from roost.testing.engine import Behaviour, EngineOptions
+from tests.integration.gateway.test_ways import BIG, KEY, World, answered, bodies, world
+
+SECRET = "use SECRET-1 please"
+
+
+async def raw(w: World, path: str, body: str, *headers: tuple[str, str]) -> tuple[int, dict[str, str], bytes]:
+    """Bytes as they are, and headers that may stand twice."""
+    sent = [("Content-Type", "application/json"), *KEY.items(), *headers]
+    async with w.session.post(f"{w.url}{path}", data=body.encode(), headers=sent) as response:
+        return response.status, dict(response.headers), await response.read()
+
+
+@pytest.mark.parametrize("model", ["cloud:sky/gpt", "research", "only-cloud"])
+async def test_a_private_class_in_the_header_is_private_whatever_the_model_is(model: str) -> None:
+    async with world() as w:
+        await w.ask(model, {"x-roost-class": "secret-work"})
+        assert not bodies(w.sky)
+
+
+async def test_a_private_class_as_the_model_is_private_under_any_class_in_the_header() -> None:
+    async with world() as w:
+        response, _ = await w.ask("secret-work", {"x-roost-class": "research"})
+        assert not bodies(w.sky)
+        assert answered(response)[0] == "here"
+
+
+CHAT = json.dumps({"model": "research", "messages": [{"role": "user", "content": "Hello"}]})
+
+
+@pytest.mark.parametrize("header", ["x-roost-local-only", "x-roost-class", "x-roost-fallback"])
+async def test_a_header_that_decides_where_a_request_goes_stands_once(header: str) -> None:
+    values = {"x-roost-local-only": ("0", "1"), "x-roost-class": ("research", "secret-work")}
+    async with world() as w:
+        first, second = values.get(header, ("no", "never"))
+        status, _, _ = await raw(w, "/v1/chat/completions", CHAT, (header, first), (header, second))
+        assert status == 400
+        assert not bodies(w.sky)
+
+
+@pytest.mark.parametrize("never", ["never", "Never", "NEVER"])
+async def test_fallback_never_is_read_in_any_case(never: str) -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(status=500, body="{}"))) as w:
+        response, _ = await w.ask("research", {"x-roost-fallback": never})
+        assert response.status == 503
+        assert "x-roost-tried" not in response.headers
+
+
+TWICE = [
+    ("/v1/chat/completions", '{"model":"research","messages":[{"role":"user","content":"%s","content":"hi"}]}'),
+    (
+        "/v1/messages",
+        '{"model":"research","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"tools":'
+        '[{"name":"a","input_schema":{"type":"object","description":"%s","description":"b"}}]}',
+    ),
+    (
+        "/v1/responses",
+        '{"model":"research","input":"hi","tools":[{"type":"function","name":"a","parameters":'
+        '{"type":"object","description":"%s","description":"b"}}]}',
+    ),
+    ("/api/chat", '{"model":"research","stream":false,"messages":[{"role":"user","content":"%s","content":"hi"}]}'),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), TWICE)
+async def test_a_secret_behind_a_key_that_stands_twice_stays_here(path: str, body: str) -> None:
+    async with world() as w:
+        await raw(w, path, body % SECRET)
+        assert not any("SECRET-1" in request.body.decode() for request in w.sky.recorder.requests)
+
+
+PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="
+HIDDEN: list[Any] = [
+    [{"role": "user", "content": f"data:image/png;base64,AAAA and {SECRET}"}],
+    [{"role": "user", "content": [{"type": "text", "text": f"{PICTURE}\n{SECRET}"}]}],
+    [{"role": "user", "content": [{"type": "text", "text": "hi", "media_type": "image/png", "data": SECRET}]}],
+    [{"role": "user", "content": "hi", "SECRET-1": 1}],
+]
+
+
+@pytest.mark.parametrize("messages", HIDDEN)
+async def test_a_secret_that_says_it_is_an_image_stays_here(messages: Any) -> None:
+    async with world() as w:
+        response, _ = await w.ask("research", messages=messages)
+        assert answered(response)[0] == "here"
+        assert not bodies(w.sky)
+
+
+async def test_an_id_that_only_a_paired_machine_has_stays_what_it_is_under_any_class() -> None:
+    async with world() as w:
+        response, _ = await w.ask(BIG, {"x-roost-class": "research"})
+        assert answered(response)[:2] == ("basement", BIG)
+        response, _ = await w.ask("no-such-model", {"x-roost-class": "research"})
+        assert response.status == 404
+        assert not bodies(w.sky)
+
+
+async def test_a_restricted_key_asks_for_no_place_by_another_spelling() -> None:
+    async with world() as w:
+        w.deps.keys.owners["k"] = Consumer("id", "some", names=frozenset({"default"}))  # type: ignore[attr-defined]
+        for name in ("cloud:sky/gpt", f"{BIG}@basement", "default@here", "default@basement", "Default"):
+            for path in ("/v1/chat/completions", "/v1/messages", "/api/chat"):
+                body = {"model": name, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+                status, _, _ = await raw(w, path, json.dumps(body))
+                assert status == 403, (name, path)
+        assert not bodies(w.sky)
