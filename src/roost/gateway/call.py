@@ -11,6 +11,7 @@ from aiohttp import web
 from roost.errors import Forbidden
 from roost.gateway.auth import Scope
 from roost.gateway.exchange import Exchange
+from roost.gateway.proxies import client_scheme
 from roost.gateway.replies import ErrorBody, error_bytes
 from roost.gateway.state import Gateway
 from roost.registry.types import Resolution
@@ -32,6 +33,12 @@ class Call:
     def first_only(self) -> bool:
         """`x-roost-fallback: never`: the first that the name means, or nobody."""
         return self.request.headers.get("x-roost-fallback") == "never"
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host as the client knows them."""
+        request, proxies = self.request, self.gateway.deps.settings().gateway.trusted_proxies
+        return f"{client_scheme(request.remote, request.headers, proxies, request.scheme)}://{request.host}"
 
     def resolve_anywhere(self, name: str) -> Resolution:
         """The same, with the models of paired machines; a request that came from one of these goes to no other."""
