@@ -30,6 +30,7 @@ from roost.daemon.residents import Residents
 from roost.daemon.roles import RoleWriter
 from roost.daemon.status import Sources, build_status
 from roost.daemon.verdicts import Verdicts
+from roost.daemon.weights import TravellingModels
 from roost.daemon_types import Announcer, UpOptions
 from roost.engines.table import build_engines, choose_engine
 from roost.engines.types import Available
@@ -255,6 +256,7 @@ class Daemon:
             on_battery=lambda: bool(self._coexisting.on_battery),
             pairing=self._neighbours.desk,
             door_hosts=self._neighbours.hosts,
+            weights=TravellingModels(self._catalog, self._paths.models, self._neighbours.room),
         )
 
     def _roles(self, sources: Sources) -> RoleWriter:

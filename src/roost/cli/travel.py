@@ -1,0 +1,78 @@
+"""`roost models pull`: weights from a paired machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roost.api import TravelEvent
+from roost.cli.announce import Bar
+from roost.cli.arguments import not_empty
+from roost.cli.doors import ask_daemon
+from roost.cli.format import size
+from roost.cli.models import JsonOption
+from roost.cli.output import note, say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from roost.client import DaemonClient
+
+FarIdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="Exact id of the model, as the machine that has it lists it.", callback=not_empty
+    ),
+]
+
+
+def models_pull(
+    model: FarIdArgument,
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="The paired machine; any that has it unless given.")
+    ] = None,
+    model_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id here, if that is taken.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a model from a paired machine; what is here already is not fetched again.
+
+    Every file is checked by its digest. After a break the same command goes on where it stopped.
+
+    \b
+    Examples:
+      roost models pull bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M
+      roost models pull my-model basement --id basement-model
+    """
+    last = _watched(lambda client: client.pull(model, node, model_id))
+    _tell(last, as_json, "from", f"next: roost use coding {last.model}")
+
+
+def _watched(travel: Callable[[DaemonClient], AsyncIterator[TravelEvent]]) -> TravelEvent:
+    """Its last event; the others move a bar."""
+    bar = Bar(sys.stderr)
+
+    async def watch(client: DaemonClient) -> TravelEvent:
+        last = None
+        async for last in travel(client):
+            if last.total_bytes:
+                bar.show(f"{last.step} {last.model}", last.done_bytes, last.total_bytes)
+        assert last is not None
+        return last
+
+    try:
+        return ask_daemon(watch)
+    finally:
+        bar.close()
+
+
+def _tell(last: TravelEvent, as_json: bool, way: str, following: str) -> None:
+    if as_json:
+        say_json(last)
+        return
+    if last.fetched_bytes:
+        say(f"{last.model}: {size(last.fetched_bytes)} {way} {last.node}, checked")
+    else:
+        say(f"{last.model}: all of it was there already")
+    note(f"  {following}")
