@@ -111,6 +111,7 @@ async def read_file(server: FarServer, name: str, digest: str, offset: int) -> A
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=IDLE_S)
     headers = dict(server.headers) | ({"Range": f"bytes={offset}-"} if offset else {})
     url = f"{_address(server, name)}/files/{digest}"
+    waiting = bytearray()
     try:
         async with server.session.get(url, headers=headers, timeout=timeout) as response:
             if response.status not in (200, 206):
@@ -118,9 +119,15 @@ async def read_file(server: FarServer, name: str, digest: str, offset: int) -> A
             starts = response.headers.get("Content-Range", "bytes 0-").startswith(f"bytes {offset}-")
             if not starts or (offset > 0) != (response.status == 206):
                 raise ModelUnavailable(f"cannot go on with {name}: {server.name} does not go on at byte {offset:,}")
-            async for piece in response.content.iter_chunked(_CHUNK_BYTES):
-                yield piece
+            async for piece in response.content.iter_any():
+                waiting += piece
+                # In pieces that are worth a thread each.
+                if len(waiting) >= _CHUNK_BYTES:
+                    yield bytes(waiting)
+                    waiting.clear()
+            yield bytes(waiting)
     except UNREACHED as error:
+        yield bytes(waiting)
         raise BrokeOff(type(error).__name__) from error
 
 
