@@ -274,7 +274,7 @@ class TravelEvent(Shape):
     done_bytes: int = 0
     total_bytes: int | None = None
     #: At the end: bytes that came over the network; 0: all of it was here already.
-    fetched_bytes: int = 0
+    moved_bytes: int = 0
 
 
 class Paired(Shape):

@@ -171,8 +171,17 @@ class DaemonClient:
         self, model: str, node: str | None = None, model_id: str | None = None
     ) -> AsyncIterator[TravelEvent]:
         """Fetch a model from a paired machine: how far it has come, then `done`. Raises RoostClientError."""
-        wish = TravelWish(model=model, node=node, id=model_id)
-        async with self._request("POST", f"/roost/v1/models/{quote(model)}/pull", body=wish.model_dump()) as response:
+        async for event in self._travel("pull", TravelWish(model=model, node=node, id=model_id)):
+            yield event
+
+    async def push(self, model: str, node: str, model_id: str | None = None) -> AsyncIterator[TravelEvent]:
+        """Send a model to a paired machine, told in the same way."""
+        async for event in self._travel("push", TravelWish(model=model, node=node, id=model_id)):
+            yield event
+
+    async def _travel(self, way: str, wish: TravelWish) -> AsyncIterator[TravelEvent]:
+        path = f"/roost/v1/models/{quote(wish.model)}/{way}"
+        async with self._request("POST", path, body=wish.model_dump()) as response:
             last = None
             async for line in response.content:
                 last = _travelled(line)

@@ -85,6 +85,11 @@ class Arrival:
         """Where it goes on. Blocks: what lies here of it is read. Raises OSError."""
         return Landing(self._folder / piece.name, piece)
 
+    def copy(self, piece: Piece, twin: Piece) -> None:
+        """The same bytes under a second name. Blocks. Raises OSError."""
+        (self._folder / twin.name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self._folder / piece.name, self._folder / twin.name)
+
     def settle(self, model_id: str) -> Path:
         """All pieces are here and were checked: the model's folder, in its place at once. Blocks. Raises OSError."""
         plain = _ODD.sub("--", model_id).strip(".-")[:100] or "model"

@@ -92,6 +92,7 @@ COMMANDS: tuple[Row | GroupRow, ...] = (
             ("rm", models.models_rm),
             ("verify", verify.models_verify),
             ("pull", travel.models_pull),
+            ("push", travel.models_push),
         ),
         models.models_list,
     ),

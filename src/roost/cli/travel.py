@@ -1,4 +1,4 @@
-"""`roost models pull`: weights from a paired machine."""
+"""`roost models pull` and `push`: weights from and to a paired machine."""
 
 from __future__ import annotations
 
@@ -49,6 +49,26 @@ def models_pull(
     _tell(last, as_json, "from", f"next: roost use coding {last.model}")
 
 
+def models_push(
+    model: Annotated[
+        str, typer.Argument(metavar="ID", help='Exact id, as "roost models list" shows it.', callback=not_empty)
+    ],
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The paired machine.", callback=not_empty)],
+    model_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id there, if that is taken.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a model to a paired machine, which must take models from this one (nodes.accept_models there).
+
+    What is there already is not sent again. After a break the same command goes on where it stopped.
+
+    \b
+    Example:
+      roost models push my-model basement
+    """
+    last = _watched(lambda client: client.push(model, node, model_id))
+    _tell(last, as_json, "to", f"next: roost ask -m {last.model}@{last.node} Hello")
+
+
 def _watched(travel: Callable[[DaemonClient], AsyncIterator[TravelEvent]]) -> TravelEvent:
     """Its last event; the others move a bar."""
     bar = Bar(sys.stderr)
@@ -71,8 +91,8 @@ def _tell(last: TravelEvent, as_json: bool, way: str, following: str) -> None:
     if as_json:
         say_json(last)
         return
-    if last.fetched_bytes:
-        say(f"{last.model}: {size(last.fetched_bytes)} {way} {last.node}, checked")
+    if last.moved_bytes:
+        say(f"{last.model}: {size(last.moved_bytes)} {way} {last.node}, checked")
     else:
         say(f"{last.model}: all of it was there already")
     note(f"  {following}")

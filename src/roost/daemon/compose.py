@@ -233,7 +233,7 @@ class Daemon:
 
     def _deps(self) -> GatewayDeps:
         assert self._activity is not None
-        sources = self._sources(self._activity)
+        sources, settings = self._sources(self._activity), self._settings.settings
         self._peer_status = PeerStatusBuilder(sources, lambda: self._neighbours.room.addresses, self._memory)
         return GatewayDeps(
             settings=self._settings.settings,
@@ -256,7 +256,9 @@ class Daemon:
             on_battery=lambda: bool(self._coexisting.on_battery),
             pairing=self._neighbours.desk,
             door_hosts=self._neighbours.hosts,
-            weights=TravellingModels(self._catalog, self._paths.models, self._neighbours.room),
+            weights=TravellingModels(
+                self._catalog, self._paths.models, self._neighbours.room, lambda: settings().nodes.accept_models
+            ),
         )
 
     def _roles(self, sources: Sources) -> RoleWriter:

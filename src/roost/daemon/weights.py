@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,13 +12,15 @@ import structlog
 
 from roost.api import TravelEvent, TravelWish
 from roost.catalog.adding import check_id
-from roost.catalog.arrival import Arrival, Landing, check_pieces, entrance
+from roost.catalog.arrival import Arrival, Landing
 from roost.catalog.catalog import Catalog
-from roost.catalog.refusal import ModelRefused, disk_errors
+from roost.catalog.refusal import disk_errors
 from roost.catalog.spec import ModelSpec
 from roost.catalog.travel import Digests, Piece, files_of
-from roost.errors import BadRequest, Conflict, ModelNotFound, NodeUnreachable, NotFound, RoostError
-from roost.nodes.travel import BrokeOff, FileHere, FileSaid, WeightsSaid, ask_for_files, read_file
+from roost.daemon.pushing import Receiving, Sending
+from roost.daemon.shelf import Shelf
+from roost.errors import BadRequest, ModelNotFound, NodeUnreachable, NotFound, RoostError
+from roost.nodes.travel import Awaited, BrokeOff, FileHere, FileSaid, WeightsSaid, ask_for_files, read_file
 from roost.nodes.types import Link, Nodes
 
 log = structlog.get_logger(__name__)
@@ -30,25 +31,26 @@ RETRY_S = 2.0
 #: How often somebody who watches is told.
 _TELL_EVERY_S = 0.2
 
+Accepts = Callable[[], bool | tuple[str, ...]]
+
 
 class TravellingModels:
     """One a daemon. `models`: the folder that arriving ones are put into."""
 
-    def __init__(self, catalog: Catalog, models: Path, nodes: Nodes, *, retry_s: float = RETRY_S) -> None:
-        self._catalog, self._models, self._nodes, self._retry_s = catalog, models, nodes, retry_s
+    def __init__(
+        self, catalog: Catalog, models: Path, nodes: Nodes, accepts: Accepts, *, retry_s: float = RETRY_S
+    ) -> None:
+        self._catalog, self._nodes, self._retry_s = catalog, nodes, retry_s
+        self._shelf = Shelf(catalog, models)
+        self._receiving = Receiving(self._shelf, accepts)
         self._digests = Digests()
         self._hashing = asyncio.Lock()
-        self._under_way: set[str] = set()
 
     # Given to others.
 
     async def offered(self, name: str) -> WeightsSaid:
         spec = self._catalog.require(name)
-        files = await self._files(spec)
-        said = tuple(FileSaid(role=p.role, name=p.name, size_bytes=p.size_bytes, sha256=p.sha256) for p in files)
-        return WeightsSaid.model_validate(
-            {"id": spec.id, "format": spec.format.value, "fingerprint": spec.fingerprint, "files": said}
-        )
+        return _said(spec, await self._files(spec))
 
     async def file(self, name: str, digest: str) -> FileHere:
         files = await self._files(self._catalog.require(name))
@@ -83,17 +85,17 @@ class TravellingModels:
         server = await self._nodes.reach(node)
         yield TravelEvent(step="ask", model=wanted, node=node)
         said = await ask_for_files(server, wish.model)
-        if self._same(said.fingerprint, wanted) is None:
+        if self._shelf.same(said.fingerprint, wanted) is None:
             fetched = 0
             async with aclosing(self._fetched(wish.model, wanted, node, said)) as events:
                 async for event in events:
-                    fetched = event.fetched_bytes
+                    fetched = event.moved_bytes
                     yield event
         else:
             fetched = 0
-            await self._named(said.fingerprint, wanted)
-        log.info("model here", model=wanted, node=node, fetched_bytes=fetched)
-        yield TravelEvent(step="done", model=wanted, node=node, fetched_bytes=fetched)
+            await self._shelf.named(said.fingerprint, wanted)
+        log.info("model here", model=wanted, node=node, moved_bytes=fetched)
+        yield TravelEvent(step="done", model=wanted, node=node, moved_bytes=fetched)
 
     def _who_has(self, name: str) -> str:
         having = [
@@ -108,57 +110,45 @@ class TravellingModels:
             )
         return min(having, key=lambda view: view.latency_s or 0.0).name
 
-    def _same(self, fingerprint: str, wanted: str) -> ModelSpec | None:
-        """The very weights, under this id or another."""
-        found = [one for one in self._catalog.all() if isinstance(one, ModelSpec) and one.fingerprint == fingerprint]
-        return next((one for one in found if one.id == wanted), found[0] if found else None)
-
-    async def _named(self, fingerprint: str, wanted: str) -> None:
-        """Weights that are here already get the id too."""
-        here = self._same(fingerprint, wanted)
-        if here is not None and here.id != wanted:
-            await asyncio.to_thread(self._catalog.add, here.id, model_id=wanted)
-
     async def _fetched(self, name: str, wanted: str, node: str, said: WeightsSaid) -> AsyncGenerator[TravelEvent, None]:
-        arrival = self.arrival(said, wanted)
-        self._begin(arrival, wanted)
-        try:
-            with disk_errors(f"keep {wanted}"):
-                await asyncio.to_thread(arrival.prepare)
-                transfer = Transfer(self._nodes, node, name, wanted, arrival, self._retry_s)
-                async with aclosing(transfer.run()) as events:
-                    async for event in events:
-                        yield event
-                await asyncio.to_thread(self.add, arrival, said, wanted)
-        finally:
-            self._under_way.discard(arrival.key)
+        arrival = self._shelf.arrival(said, wanted)
+        with self._shelf.taking(arrival, wanted), disk_errors(f"keep {wanted}"):
+            await asyncio.to_thread(arrival.prepare)
+            transfer = Transfer(self._nodes, node, name, wanted, arrival, self._retry_s)
+            async with aclosing(transfer.run()) as events:
+                async for event in events:
+                    yield event
+            await asyncio.to_thread(self._shelf.add, arrival, said, wanted)
 
-    def arrival(self, said: WeightsSaid, wanted: str) -> Arrival:
-        """Raises ModelRefused, BadRequest (the id means something else here)."""
-        pieces = tuple(Piece(one.role, one.name, one.size_bytes, one.sha256) for one in said.files)
-        check_pieces(said.format, pieces)
-        if self._catalog.get(wanted) is not None:
-            raise BadRequest(f"cannot take {wanted}: another model has that id here; choose another with --id")
-        return Arrival(self._models, pieces)
+    # Sent to others, and taken.
 
-    def _begin(self, arrival: Arrival, wanted: str) -> None:
-        if arrival.key in self._under_way:
-            raise Conflict(f"cannot take {wanted}: it is arriving already; wait for that")
-        self._under_way.add(arrival.key)
+    async def push(self, wish: TravelWish) -> AsyncGenerator[TravelEvent, None]:
+        if wish.node is None:
+            raise BadRequest("say to which machine", param="node")
+        spec = self._catalog.require(wish.model)
+        yield TravelEvent(step="ask", model=spec.id, node=wish.node)
+        files = await self._files(spec)
+        said = _said(spec, files).model_copy(update={"id": wish.id or spec.id})
+        places = {piece.sha256: path for piece, path in files.items()}
+        sending = Sending(self._nodes, wish.node, said, places, self._retry_s, TRIES)
+        with disk_errors(f"read {spec.id}"):
+            async with aclosing(sending.run()) as events:
+                async for event in events:
+                    yield event
 
-    def add(self, arrival: Arrival, said: WeightsSaid, wanted: str) -> None:
-        """All files are here and were checked. Blocks. Raises RoostError, and leaves nothing of it then."""
-        place = arrival.settle(wanted)
-        first = entrance(said.format, arrival.pieces)
-        digests = {place / piece.name: piece.sha256 for piece in arrival.pieces}
-        try:
-            spec = self._catalog.add(str(place / first if first else place), model_id=wanted, digests=digests)
-            if spec.fingerprint != said.fingerprint:
-                self._catalog.remove(wanted)
-                raise ModelRefused(f"cannot keep {wanted}: its files are not the model that was announced")
-        except RoostError:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
+    async def arrive(self, peer: str, name: str, said: WeightsSaid) -> Awaited:
+        check_id(name)
+        return await self._receiving.arrive(peer, name, said)
+
+    async def take(self, peer: str, name: str, digest: str, offset: int, body: AsyncIterator[bytes]) -> None:
+        await self._receiving.take(peer, name, digest, offset, body)
+
+
+def _said(spec: ModelSpec, files: Iterable[Piece]) -> WeightsSaid:
+    said = tuple(FileSaid(role=p.role, name=p.name, size_bytes=p.size_bytes, sha256=p.sha256) for p in files)
+    return WeightsSaid.model_validate(
+        {"id": spec.id, "format": spec.format.value, "fingerprint": spec.fingerprint, "files": said}
+    )
 
 
 class Transfer:
@@ -228,5 +218,5 @@ class Transfer:
             node=self._node,
             done_bytes=self._done,
             total_bytes=self._total,
-            fetched_bytes=self._fetched,
+            moved_bytes=self._fetched,
         )

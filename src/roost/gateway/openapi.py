@@ -47,6 +47,7 @@ _BODIES = {
     "/roost/v1/roles/{role}": "RoleChange",
     "/roost/v1/nodes/join": "JoinCode",
     "/roost/v1/models/{name}/pull": "TravelWish",
+    "/roost/v1/models/{name}/push": "TravelWish",
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import io
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Protocol
@@ -13,7 +14,7 @@ from pydantic import Field, StringConstraints
 
 from roost.api import TravelEvent, TravelWish
 from roost.engines.far import FarServer
-from roost.errors import Forbidden, ModelNotFound, ModelUnavailable, NodeUnreachable, RoostError
+from roost.errors import BadRequest, Conflict, Forbidden, ModelNotFound, ModelUnavailable, NodeUnreachable, RoostError
 from roost.nodes.questions import UNREACHED, told_by
 from roost.nodes.shapes import Said
 
@@ -26,6 +27,9 @@ _CONNECT_S = 10.0
 _LARGEST_LIST_BYTES = 2 * 2**20
 _MOST_FILES = 3000
 _CHUNK_BYTES = 2**20
+#: What is sent at once, with where it belongs.
+SLICE_BYTES = 8 * 2**20
+OFFSET_HEADER = "x-roost-offset"
 
 
 class FileSaid(Said):
@@ -44,6 +48,15 @@ class WeightsSaid(Said):
     format: Literal["gguf", "safetensors"]
     fingerprint: _Digest
     files: tuple[FileSaid, ...] = Field(min_length=1, max_length=_MOST_FILES)
+
+
+class Awaited(Said):
+    """The answer to one that is announced to be sent."""
+
+    #: All of it is there, and it is in the catalog.
+    here: bool = False
+    #: Where each file goes on that is not there whole and checked: sha256 -> bytes.
+    missing: dict[_Digest, int] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,18 @@ class Weights(Protocol):
         """Fetch a model from a paired machine: how far it has come, at last what came of it. Raises RoostError."""
         ...
 
+    def push(self, wish: TravelWish) -> AsyncGenerator[TravelEvent, None]:
+        """Send a model to a paired machine. Raises RoostError."""
+        ...
+
+    async def arrive(self, peer: str, name: str, said: WeightsSaid) -> Awaited:
+        """A paired machine wants to send a model. Raises Forbidden, BadRequest, StorageFull."""
+        ...
+
+    async def take(self, peer: str, name: str, digest: str, offset: int, body: AsyncIterator[bytes]) -> None:
+        """The next bytes of one of its files. Raises Conflict, Forbidden, BadRequest, StorageFull."""
+        ...
+
 
 class NoWeights:
     """Nothing travels here."""
@@ -82,6 +107,16 @@ class NoWeights:
     async def pull(self, wish: TravelWish) -> AsyncGenerator[TravelEvent, None]:
         raise NodeUnreachable("no machine is paired with this one", should_retry=False)
         yield
+
+    async def push(self, wish: TravelWish) -> AsyncGenerator[TravelEvent, None]:
+        raise NodeUnreachable("no machine is paired with this one", should_retry=False)
+        yield
+
+    async def arrive(self, peer: str, name: str, said: WeightsSaid) -> Awaited:
+        raise Conflict("this machine takes no models")
+
+    async def take(self, peer: str, name: str, digest: str, offset: int, body: AsyncIterator[bytes]) -> None:
+        raise Conflict("this machine takes no models")
 
 
 class BrokeOff(Exception):
@@ -131,11 +166,47 @@ async def read_file(server: FarServer, name: str, digest: str, offset: int) -> A
         raise BrokeOff(type(error).__name__) from error
 
 
+async def announce(server: FarServer, said: WeightsSaid) -> Awaited:
+    """Raises BrokeOff, and others with the words of the machine."""
+    path = f"{_address(server, said.id)}/arrive"
+    body = await _send(server, "POST", path, said.id, io.BytesIO(said.model_dump_json().encode()), {}, HASHING_S)
+    try:
+        return Awaited.model_validate_json(body)
+    except ValueError as error:
+        raise ModelUnavailable(f"cannot send {said.id}: {server.name} answers as another version would") from error
+
+
+async def send_slice(server: FarServer, name: str, digest: str, offset: int, data: bytes) -> None:
+    """The same."""
+    headers = {OFFSET_HEADER: str(offset)}
+    await _send(server, "PUT", f"{_address(server, name)}/files/{digest}", name, io.BytesIO(data), headers, HASHING_S)
+
+
+async def _send(
+    server: FarServer, method: str, url: str, name: str, data: io.BytesIO, more: dict[str, str], wait_s: float
+) -> bytes:
+    kind = "application/json" if method == "POST" else "application/octet-stream"
+    headers = dict(server.headers) | {"Content-Type": kind} | more
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=wait_s)
+    try:
+        async with server.session.request(method, url, data=data, headers=headers, timeout=timeout) as response:
+            body = await response.content.read(_LARGEST_LIST_BYTES)
+            while more_body := await response.content.read(_LARGEST_LIST_BYTES - len(body)):
+                body += more_body
+            if response.status == 409:
+                raise Conflict(told_by(body) or "it answers 409")
+            if response.status != 200:
+                _refused(server.name, name, response.status, body, "send", "to")
+            return body
+    except UNREACHED as error:
+        raise BrokeOff(type(error).__name__) from error
+
+
 def _address(server: FarServer, name: str) -> str:
     return f"{server.base_url}/roost/v1/peer/models/{quote(name)}"
 
 
-def _refused(node: str, name: str, status: int, body: bytes) -> NoReturn:
-    kinds: dict[int, type[RoostError]] = {404: ModelNotFound, 403: Forbidden}
+def _refused(node: str, name: str, status: int, body: bytes, doing: str = "have", way: str = "from") -> NoReturn:
+    kinds: dict[int, type[RoostError]] = {400: BadRequest, 404: ModelNotFound, 403: Forbidden}
     told = told_by(body) or f"it answers {status}"
-    raise kinds.get(status, ModelUnavailable)(f"cannot have {name} from {node}: {told}")
+    raise kinds.get(status, ModelUnavailable)(f"cannot {doing} {name} {way} {node}: {told}")

@@ -34,13 +34,20 @@ class Store:
         assert events[-1].step == "done"
         return events[-1]
 
+    async def push(self, model: str, node: str, model_id: str | None = None) -> TravelEvent:
+        events = [event async for event in self.travel.push(TravelWish(model=model, node=node, id=model_id))]
+        assert events[-1].step == "done"
+        return events[-1]
+
     def parts(self) -> list[Path]:
         """Files that have not arrived whole."""
         return [path for path in (self.models / ".arriving").rglob("*") if path.is_file()]
 
 
 @asynccontextmanager
-async def store(folder: Path, name: str, *, door: bool = True) -> AsyncIterator[Store]:
+async def store(
+    folder: Path, name: str, *, door: bool = True, accepts: bool | tuple[str, ...] = ("laptop",)
+) -> AsyncIterator[Store]:
     root = folder / f"{name}-files"
     environ = {"HOME": str(root), "ROOST_HOME": str(root)}
     paths = Paths.from_environment(environ)
@@ -50,7 +57,7 @@ async def store(folder: Path, name: str, *, door: bool = True) -> AsyncIterator[
     made: list[TravellingModels] = []
 
     def weights(room: Room) -> TravellingModels:
-        made.append(TravellingModels(catalog, paths.models, room, retry_s=RETRY_S))
+        made.append(TravellingModels(catalog, paths.models, room, lambda: accepts, retry_s=RETRY_S))
         return made[0]
 
     async with house(folder, name, door=door, weights=weights) as opened:

@@ -53,11 +53,11 @@ async def test_a_gguf_with_its_projector_comes_whole_and_only_once(two: Two) -> 
     done = await two.laptop.pull("org/vision:Q4", "basement")
     here = two.laptop.catalog.require("org/vision:Q4")
     assert here.fingerprint == there.fingerprint and same(here, there) and here.projector is not None
-    assert done.fetched_bytes == sum(file.size_bytes for file in there.files)
+    assert done.moved_bytes == sum(file.size_bytes for file in there.files)
     assert here.path is not None and here.path.is_relative_to(two.laptop.models) and not two.laptop.parts()
     asked = len(two.basement.house.answered)
-    assert (await two.laptop.pull("org/vision:Q4", "basement")).fetched_bytes == 0
-    assert (await two.laptop.pull("org/vision:Q4", "basement", "mine")).fetched_bytes == 0
+    assert (await two.laptop.pull("org/vision:Q4", "basement")).moved_bytes == 0
+    assert (await two.laptop.pull("org/vision:Q4", "basement", "mine")).moved_bytes == 0
     assert two.laptop.catalog.require("mine").path == here.path
     assert not [path for path, _ in two.basement.house.answered[asked:] if "/files/" in path]
 
@@ -88,7 +88,7 @@ async def test_a_transfer_that_breaks_off_goes_on_where_it_was(short_path: Path)
             done = await laptop.pull("large", "basement")
         assert same(laptop.catalog.require("large"), there)
         # Nothing came twice.
-        assert done.fetched_bytes == there.files[0].size_bytes
+        assert done.moved_bytes == there.files[0].size_bytes
         ranges = [asked for path, asked in basement.house.answered if "/files/" in path]
         assert ranges[0] is None and len(ranges) == 2
         assert (ranges[1] or "").startswith("bytes=") and 2**20 < int((ranges[1] or "")[6:-1]) < 4 * 2**20
@@ -99,7 +99,7 @@ async def test_whoever_stops_in_the_middle_goes_on_later(two: Two) -> None:
     size = there.files[0].size_bytes
     pulling = two.laptop.travel.pull(TravelWish(model="large", node="basement"))
     async for event in pulling:
-        if event.fetched_bytes:
+        if event.moved_bytes:
             break
     with pytest.raises(Conflict):
         await two.laptop.pull("large", "basement")
@@ -109,7 +109,7 @@ async def test_whoever_stops_in_the_middle_goes_on_later(two: Two) -> None:
     come = part.stat().st_size
     assert 0 < come < size
     done = await two.laptop.pull("large", "basement")
-    assert done.fetched_bytes == size - come and same(two.laptop.catalog.require("large"), there)
+    assert done.moved_bytes == size - come and same(two.laptop.catalog.require("large"), there)
     assert [asked for asked in two.basement.house.answered if "/files/" in asked[0]][-1] == (
         f"/roost/v1/peer/models/large/files/{there.files[0].sha256}",
         f"bytes={come}-",
@@ -126,7 +126,7 @@ async def test_a_machine_that_stays_away_is_told_and_what_came_stays(short_path:
             with pytest.raises(NodeUnreachable, match="goes on from there"):
                 async for event in pulling:
                     # From the first byte on nobody gets through any more.
-                    line.dead = event.fetched_bytes > 0
+                    line.dead = event.moved_bytes > 0
             assert laptop.catalog.get("large") is None and laptop.parts()
 
 
