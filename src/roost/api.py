@@ -272,6 +272,29 @@ class JoinCode(Shape):
     code: str
 
 
+class TravelWish(Shape):
+    """Body of `POST /roost/v1/models/{name}/pull`, which names the model."""
+
+    model: str = ""
+    #: The paired machine; None: one that has it.
+    node: str | None = None
+    #: Its id here; None: the same.
+    id: str | None = None
+
+
+class TravelEvent(Shape):
+    """A line of the answer to it: how far it has come; at the end `done`, or an error object in its place."""
+
+    #: ask, check, fetch, done
+    step: str
+    model: str
+    node: str
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    #: At the end: bytes that came over the network; 0: all of it was here already.
+    moved_bytes: int = 0
+
+
 class Paired(Shape):
     name: str
     node_id: str

@@ -28,6 +28,8 @@ from roost.api import (
     RoleChange,
     RoleReport,
     StatusReport,
+    TravelEvent,
+    TravelWish,
 )
 from roost.errors import RoostError
 
@@ -165,6 +167,28 @@ class DaemonClient:
         way = f"/roost/v1/nodes/{quote(name, safe='')}/revoke"
         return _shape(Revoked, await self._json("POST", way, timeout_s=QUESTION_TIMEOUT_S))
 
+    async def pull(
+        self, model: str, node: str | None = None, model_id: str | None = None
+    ) -> AsyncIterator[TravelEvent]:
+        """Fetch a model from a paired machine: how far it has come, then `done`. Raises RoostClientError."""
+        async for event in self._travel("pull", TravelWish(model=model, node=node, id=model_id)):
+            yield event
+
+    async def push(self, model: str, node: str, model_id: str | None = None) -> AsyncIterator[TravelEvent]:
+        """Send a model to a paired machine, told in the same way."""
+        async for event in self._travel("push", TravelWish(model=model, node=node, id=model_id)):
+            yield event
+
+    async def _travel(self, way: str, wish: TravelWish) -> AsyncIterator[TravelEvent]:
+        path = f"/roost/v1/models/{quote(wish.model)}/{way}"
+        async with self._request("POST", path, body=wish.model_dump()) as response:
+            last = None
+            async for line in response.content:
+                last = _travelled(line)
+                yield last
+            if last is None or last.step != "done":
+                raise RoostClientError('roost broke off the transfer; see "roost logs"')
+
     async def worker_log(self, worker: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """A worker's log as it lies on disk; with `follow` it goes on until the caller stops."""
         path = f"/roost/v1/logs/{quote(worker)}" + ("?follow=1" if follow else "")
@@ -285,6 +309,11 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, A
         yield _event(payload)
     # A clean end of file without [DONE] is a reply that broke off; official SDKs take it for success.
     raise RoostClientError("the reply broke off before its end; what came so far is incomplete")
+
+
+def _travelled(line: bytes) -> TravelEvent:
+    event = _event(line)
+    return _shape(TravelEvent, event)
 
 
 def _event(payload: bytes) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 RoostError
 ├── BadRequest 400            InvalidJson, InvalidUtf8, MissingParameter, InvalidType, ContextLengthExceeded, Refused
 ├── InvalidApiKey 401
-├── Forbidden 403             OriginNotAllowed, HostNotAllowed, SecretInPrompt, NotPaired, InviteRefused
+├── Forbidden 403             OriginNotAllowed, HostNotAllowed, TlsRequired, SecretInPrompt, NotPaired, InviteRefused
 ├── NotFound 404              ModelNotFound
 ├── MethodNotAllowed 405
 ├── RequestTimeout 408 · Conflict 409 · RequestTooLarge 413 · UnsupportedMediaType 415 · HeadersTooLarge 431
@@ -106,6 +106,12 @@ class OriginNotAllowed(Forbidden):
 
 class HostNotAllowed(Forbidden):
     code = "host_not_allowed"
+
+
+class TlsRequired(Forbidden):
+    """Another machine spoke in the clear, past the proxy that is there for TLS."""
+
+    code = "tls_required"
 
 
 class SecretInPrompt(Forbidden):

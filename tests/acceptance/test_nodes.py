@@ -166,3 +166,35 @@ def test_a_machine_that_was_never_paired_makes_no_key(laptop: Roost) -> None:
     done = laptop.cli("node", "join", "roost-nonsense", check=False)
     assert done.returncode == 1 and "roost node invite" in done.stderr
     assert laptop.cli("node", "ca", check=False).returncode == 1
+
+
+def test_a_model_is_fetched_from_a_paired_machine_and_served(
+    make_roost: Callable[[], Roost], embedded_gguf: Path
+) -> None:
+    basement, laptop = make_roost(), make_roost()
+    basement.settings(f'[nodes]\nname = "basement"\nlisten = "127.0.0.1:0"\nlook_every_s = 0.2\n{MODEL}')
+    laptop.settings(f'[nodes]\nname = "laptop"\nlook_every_s = 0.2\n[rotation]\npolicy = "always"\n{MODEL}')
+    basement.cli("models", "add", str(embedded_gguf), "--id", "small")
+    for roost in (basement, laptop):
+        roost.registry(default="a")
+        roost.start()
+    pair(basement, laptop)
+    until_sync(lambda: "small" in [model["id"] for model in nodes(laptop)["nodes"][0]["models"]], timeout_s=20)
+    done = laptop.cli("models", "pull", "small")
+    assert "from basement, checked" in done.stdout and "fetch small: 100 % of 98 MB" in done.stderr
+    report = json.loads(laptop.cli("models", "pull", "small", "basement", "--json").stdout)
+    assert report["step"] == "done" and report["moved_bytes"] == 0
+    shown = json.loads(laptop.cli("models", "show", "small", "--json").stdout)
+    assert (
+        Path(shown["path"]).is_relative_to(laptop.home)
+        and Path(shown["path"]).read_bytes() == embedded_gguf.read_bytes()
+    )
+    pushed = laptop.cli("models", "push", "small", "basement", check=False)
+    assert pushed.returncode == 1 and 'nodes.accept_models = ["laptop"]' in pushed.stderr
+    basement.stop()
+    reply = laptop.client().chat.completions.with_raw_response.create(
+        model="small", messages=[{"role": "user", "content": "Say hello."}], max_tokens=8
+    )
+    assert reply.parse().usage.completion_tokens > 0 and reply.headers["x-roost-node"] == "laptop"
+    refused = laptop.cli("models", "pull", "nothing", check=False)
+    assert refused.returncode == 1 and "roost models add nothing" in refused.stderr

@@ -52,10 +52,15 @@ ROWS: dict[Scope, str] = {
         PATCH /upstream/{target:.+} DELETE /upstream/{target:.+}
         GET /unload POST /api/models/unload POST /api/models/unload/{name:.+} GET /logs GET /logs/stream
         GET /logs/stream/{log:.+} PUT /api/profiles/active GET /roost/v1/nodes""",
-    Scope.PEER: "GET /roost/v1/peer/status POST /roost/v1/peer/renew",
+    Scope.PEER: """
+        GET /roost/v1/peer/status POST /roost/v1/peer/renew GET /roost/v1/peer/models/{name:.+}/files
+        GET /roost/v1/peer/models/{name:.+}/files/{digest} PUT /roost/v1/peer/models/{name:.+}/files/{digest}
+        POST /roost/v1/peer/models/{name:.+}/arrive""",
     Scope.CONTROL: """
         POST /roost/v1/shutdown POST /roost/v1/nodes/invites GET /roost/v1/nodes/invites/{invite}
-        POST /roost/v1/nodes/join POST /roost/v1/nodes/{name}/revoke""",
+        POST /roost/v1/nodes/join POST /roost/v1/nodes/{name}/revoke
+        POST /roost/v1/models/{name:.+}/pull
+        POST /roost/v1/models/{name:.+}/push""",
 }
 TABLE = {
     f"{method} {path}": scope

@@ -47,6 +47,7 @@ class Adding:
         models: Mapping[str, Model],
         inspections: Inspections,
         progress: Progress,
+        digests: Mapping[Path, str] | None = None,
     ) -> None:
         self._paths = paths
         self._settings = settings
@@ -54,6 +55,7 @@ class Adding:
         self._models = models
         self._inspections = inspections
         self._progress = progress
+        self._digests = digests or {}
 
     def recognize(self, text: str, model_id: str | None, revision: str | None) -> Addition:
         """What the text means, in this order: a known id, a path, `base+adapter`, a hub id."""
@@ -179,7 +181,8 @@ class Adding:
 
     def _hash(self, spec: ModelSpec, known: Mapping[Path, str] | None = None) -> dict[Path, str]:
         """sha256 of every file, those known already for the file as it is now taken over."""
-        digests = dict(known or {})
+        own = {file.path: self._digests[file.path] for file in spec.files if file.path in self._digests}
+        digests = own | dict(known or {})
         digests |= {file.path: file.sha256 for file in spec.files if file.sha256}
         missing = [file for file in spec.files if file.path not in digests]
         total, done = sum(file.size_bytes for file in missing), 0

@@ -110,16 +110,24 @@ class Catalog:
         model_id: str | None = None,
         progress: Progress | None = None,
         revision: str | None = None,
+        digests: Mapping[Path, str] | None = None,
     ) -> ModelSpec:
         """Make a file, folder, hub id, `base+adapter` or known id a model of this catalog and hold its digests.
 
+        `digests`: sha256 of whole files that the caller has just computed.
         Raises BadRequest (refused, or the id is taken: give another with --id), ModelNotFound, ModelUnavailable,
         Unavailable (hub), StorageFull.
         """
         with self._turn, disk_errors(f"add {text}"):
             self.refresh()
             adding = Adding(
-                self._paths, self._settings.catalog, self._environ, self._models, self._inspections, progress or silent
+                self._paths,
+                self._settings.catalog,
+                self._environ,
+                self._models,
+                self._inspections,
+                progress or silent,
+                digests or {},
             )
             addition = adding.recognize(text, model_id, revision)
             entry = entry_of(addition.spec, addition.path, self._is_mount)
@@ -196,6 +204,12 @@ class Catalog:
             self._store.update(lambda file: with_digests(file, report.fresh))
             return report.files[0].sha256 == EMBEDDED_SHA256
         return weights.sha256 == EMBEDDED_SHA256
+
+    def record(self, digests: Mapping[Path, str]) -> None:
+        """Keep sha256 of whole files that somebody has just computed."""
+        with self._turn, disk_errors("keep digests"):
+            self._store.update(lambda file: with_digests(file, digests))
+            self.refresh()
 
     def recorded_sha256(self, path: Path) -> str | None:
         """The whole-file digest known for a file as it is now; None: nobody computed it since it changed."""

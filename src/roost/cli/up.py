@@ -78,7 +78,8 @@ def require_server(place: Here) -> None:
     missing = []
     if not key_file(place).exist():
         missing.append('keys: run "roost keys add NAME"')
-    if not (settings.gateway.tls_certificate and settings.gateway.tls_key):
+    gateway = settings.gateway
+    if not (gateway.tls_certificate and gateway.tls_key) and not gateway.trusted_proxies:
         missing.append(f"TLS: set gateway.tls_certificate and gateway.tls_key in {place.paths.settings}")
     if missing:
         raise BadConfiguration(

@@ -45,16 +45,38 @@ def _check_bind(settings: Settings, facts: Facts) -> Iterator[Problem]:
     reach = f"gateway.host {gateway.host} can be reached from other machines"
     if not facts.has_keys:
         yield error(f"{reach} and needs keys; none is configured", "roost keys add NAME")
-    if not (gateway.tls_certificate and gateway.tls_key):
+    if not (gateway.tls_certificate and gateway.tls_key) and not gateway.trusted_proxies:
         yield error(
             f"{reach} and needs TLS, or keys and prompts cross the network in the clear",
-            "set gateway.tls_certificate and gateway.tls_key, or gateway.host = 127.0.0.1",
+            "set gateway.tls_certificate and gateway.tls_key, gateway.trusted_proxies for a proxy that has them, "
+            "or gateway.host = 127.0.0.1",
         )
     if not gateway.allowed_hosts:
         yield warning(
             f"{reach}, but gateway.allowed_hosts names none of the names they call it by: they would get 403",
             'set gateway.allowed_hosts = ["NAME:PORT"]',
         )
+
+
+def _check_proxies(settings: Settings, facts: Facts) -> Iterator[Problem]:
+    proxies = settings.gateway.trusted_proxies
+    for text in proxies:
+        if problem := _not_proxies(text):
+            yield error(f'gateway.trusted_proxies: "{text}" {problem}', 'write "192.168.1.5" or "172.18.0.0/16"')
+    if proxies and is_loopback(settings.gateway.host) and not facts.has_keys:
+        yield warning(
+            "gateway.trusted_proxies is set and there is no key: whoever comes through a proxy needs one",
+            "roost keys add NAME",
+        )
+
+
+def _not_proxies(text: str) -> str | None:
+    """What is wrong with an address or CIDR; None: nothing."""
+    try:
+        found = ipaddress.ip_network(text.strip("[]"))
+    except ValueError as problem:
+        return f"is no address or CIDR ({problem})" if "host bits" in str(problem) else "is no address or CIDR"
+    return None if found.prefixlen else "is every machine there is: each could say that it is another"
 
 
 def _check_tls_pair(settings: Settings, facts: Facts) -> Iterator[Problem]:
@@ -169,6 +191,7 @@ def _check_giving_way(settings: Settings, facts: Facts) -> Iterator[Problem]:
 #: Every check there is; adding one is a row and a test.
 CHECKS: tuple[Callable[[Settings, Facts], Iterator[Problem]], ...] = (
     _check_bind,
+    _check_proxies,
     _check_tls_pair,
     _check_names_of_callers,
     _check_residency,

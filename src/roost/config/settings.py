@@ -32,7 +32,9 @@ class RotationPolicy(StrEnum):
 class GatewaySettings(Section):
     """The HTTP endpoint."""
 
-    host: str = Field("127.0.0.1", description="Address to bind. Anything but loopback needs keys and TLS.")
+    host: str = Field(
+        "127.0.0.1", description="Address to bind. Anything but loopback needs keys, and TLS or trusted_proxies."
+    )
     port: int = Field(11434, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     default_when_absent: bool = Field(
         False, description="Serve role `default` when a request names no model; off, such a request is 400."
@@ -45,6 +47,12 @@ class GatewaySettings(Section):
     )
     tls_certificate: str | None = Field(None, description="PEM file with the certificate chain.")
     tls_key: str | None = Field(None, description="PEM file with the private key.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses or CIDRs of proxies that terminate TLS; what they say of a client (X-Forwarded-For, "
+        "X-Forwarded-Proto, Forwarded) is believed. With them host may be an address of the LAN without a "
+        "certificate: other machines are refused there.",
+    )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Larger request bodies are 413 before they are read.")
     max_json_depth: int = Field(64, ge=4, description="Deeper JSON is 400: engines parse recursively.")
     max_header_bytes: int = Field(16 * 2**10, ge=1024, description="Longest header line and longest header field.")

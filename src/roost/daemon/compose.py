@@ -30,6 +30,7 @@ from roost.daemon.residents import Residents
 from roost.daemon.roles import RoleWriter
 from roost.daemon.status import Sources, build_status
 from roost.daemon.verdicts import Verdicts
+from roost.daemon.weights import TravellingModels
 from roost.daemon_types import Announcer, UpOptions
 from roost.engines.table import build_engines, choose_engine
 from roost.engines.types import Available
@@ -232,7 +233,7 @@ class Daemon:
 
     def _deps(self) -> GatewayDeps:
         assert self._activity is not None
-        sources = self._sources(self._activity)
+        sources, settings = self._sources(self._activity), self._settings.settings
         self._peer_status = PeerStatusBuilder(sources, lambda: self._neighbours.room.addresses, self._memory)
         return GatewayDeps(
             settings=self._settings.settings,
@@ -255,6 +256,9 @@ class Daemon:
             on_battery=lambda: bool(self._coexisting.on_battery),
             pairing=self._neighbours.desk,
             door_hosts=self._neighbours.hosts,
+            weights=TravellingModels(
+                self._catalog, self._paths.models, self._neighbours.room, lambda: settings().nodes.accept_models
+            ),
         )
 
     def _roles(self, sources: Sources) -> RoleWriter:

@@ -26,6 +26,7 @@ from roost.gateway.held import Held
 from roost.gateway.hosts import check_framing, check_host, check_origin, check_target
 from roost.gateway.metrics import Metrics
 from roost.gateway.protocol import listener_of
+from roost.gateway.proxies import check_clear_text
 from roost.gateway.quotas import Quotas
 from roost.gateway.redirects import ActiveProfile
 from roost.gateway.replies import ErrorBody, error_bytes, error_response, from_http
@@ -130,7 +131,9 @@ def _shape_at(path: str) -> ErrorBody:
 
 
 def _check_sender(request: web.Request, gateway: Gateway) -> None:
-    """Host, Origin and target, on the raw headers, before any route is looked at."""
+    """Sender, Host, Origin and target, on the raw headers, before any route is looked at."""
+    if not gateway.door:
+        check_clear_text(request.remote, gateway.deps.settings().gateway)
     if (listener := listener_of(request)) is not None:
         hosts = gateway.settled().hosts(*listener)
         check_host(request.headers.getall("Host", ()), hosts | gateway.deps.door_hosts() if gateway.door else hosts)

@@ -12,6 +12,7 @@ from roost.errors import Forbidden
 from roost.gateway.auth import Scope
 from roost.gateway.exchange import Exchange
 from roost.gateway.hosts import only
+from roost.gateway.proxies import client_scheme
 from roost.gateway.replies import ErrorBody, error_bytes
 from roost.gateway.state import Gateway
 from roost.registry.types import Resolution
@@ -34,6 +35,12 @@ class Call:
         """`x-roost-fallback: never`: the first that the name means, or nobody. Raises
         BadRequest where that stands twice."""
         return (only(self.request.headers, "x-roost-fallback") or "").strip().lower() == "never"
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host as the client knows them."""
+        request, proxies = self.request, self.gateway.deps.settings().gateway.trusted_proxies
+        return f"{client_scheme(request.remote, request.headers, proxies, request.scheme)}://{request.host}"
 
     def resolve_anywhere(self, name: str) -> Resolution:
         """The same, with the models of paired machines; a request that came from one of these goes to no other."""

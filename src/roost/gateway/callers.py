@@ -11,6 +11,7 @@ from roost.gateway.call import Route
 from roost.gateway.exchange import Exchange
 from roost.gateway.hosts import only
 from roost.gateway.protocol import GatewayProtocol
+from roost.gateway.proxies import came_through_proxy, client_address, is_trusted
 from roost.gateway.state import Gateway
 from roost.gateway.surfaces import SURFACES
 from roost.store.keys import Consumer
@@ -37,13 +38,29 @@ def let_in(request: web.Request, route: Route, gateway: Gateway, exchange: Excha
             _note_peer(node_id, gateway, exchange)
             _check_peer_route(route, exchange.peer or "")
         else:
-            exchange.consumer = identify(request.headers, gateway.deps.keys, request.remote, always=gateway.door)
+            exchange.consumer = consumer_of(request, gateway)
+            exchange.client = _behind_proxy(request, gateway)
     if route.scope is Scope.PEER:
         if exchange.peer is None:
             raise Forbidden('only a paired machine may ask this; "roost node invite" makes one')
     else:
         authorise(route.scope, exchange.consumer, gateway.control)
     check_hops(request.headers, gateway.deps.pairing.node_id())
+
+
+def consumer_of(request: web.Request, gateway: Gateway) -> Consumer | None:
+    """The owner of the request's key; None for a keyless program of this machine, which nobody is who comes through a
+    proxy, wherever that runs. Raises InvalidApiKey, BadRequest."""
+    proxies = gateway.deps.settings().gateway.trusted_proxies
+    always = gateway.door or came_through_proxy(request.remote, request.headers, proxies)
+    return identify(request.headers, gateway.deps.keys, request.remote, always=always)
+
+
+def _behind_proxy(request: web.Request, gateway: Gateway) -> str | None:
+    proxies = gateway.deps.settings().gateway.trusted_proxies
+    if not proxies or not is_trusted(request.remote, proxies):
+        return None
+    return client_address(request.remote, request.headers, proxies)
 
 
 def _paired_key(request: web.Request, gateway: Gateway) -> str | None:

@@ -12,6 +12,7 @@ from roost.catalog.types import CatalogView
 from roost.cloud.types import Clouds, NoClouds
 from roost.config.settings import Settings
 from roost.nodes.pairing import NoPairing, Pairing
+from roost.nodes.travel import NoWeights, Weights
 from roost.nodes.types import Nodes, NoNodes
 from roost.registry.types import RegistryState
 from roost.store.keys import Consumer
@@ -64,5 +65,7 @@ class GatewayDeps:
     #: Whether this machine runs on battery now.
     on_battery: Callable[[], bool] = lambda: False
     pairing: Pairing = field(default_factory=NoPairing)
+    #: Models as files, from and to paired machines.
+    weights: Weights = field(default_factory=NoWeights)
     #: Host values, in lower case, by which the TLS listener is called besides its address.
     door_hosts: Callable[[], frozenset[str]] = frozenset

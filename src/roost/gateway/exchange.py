@@ -61,6 +61,8 @@ class Exchange:
     #: at all.
     peer: str | None = None
     peer_id: str | None = None
+    #: Whom a trusted proxy names as the sender.
+    client: str | None = None
     #: Only requests for a model make a row; health checks would drown them.
     kept: bool = False
     requested: str | None = None
@@ -221,6 +223,7 @@ def log_row(row: ActivityRow, exchange: Exchange) -> None:
         ("history", exchange.history),
         ("thinking", exchange.thinking),
         ("peer", exchange.peer),
+        ("client", exchange.client),
         ("tried", ", ".join(exchange.tried) or None),
         ("cost_usd", exchange.cost_usd),
     )

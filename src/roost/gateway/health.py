@@ -9,8 +9,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from roost.catalog.spec import ModelSpec
 from roost.errors import InvalidApiKey, RoostError, ShuttingDown
-from roost.gateway.auth import identify
 from roost.gateway.call import Call
+from roost.gateway.callers import consumer_of
 from roost.gateway.destinations import destination_of
 from roost.gateway.state import Gateway
 
@@ -52,7 +52,7 @@ async def metrics(call: Call) -> web.StreamResponse:
 
 def _known(call: Call) -> bool:
     try:
-        identify(call.request.headers, call.gateway.deps.keys, call.request.remote, always=call.gateway.door)
+        consumer_of(call.request, call.gateway)
     except InvalidApiKey:
         return False
     return True

@@ -27,6 +27,8 @@ _SHAPES = (
     api.JoinCode,
     api.Paired,
     api.Revoked,
+    api.TravelWish,
+    api.TravelEvent,
 )
 _ANSWERS = {
     "/roost/v1/status": "StatusReport",
@@ -41,7 +43,12 @@ _ANSWERS = {
     "/roost/v1/nodes/join": "Paired",
     "/roost/v1/nodes/{name}/revoke": "Revoked",
 }
-_BODIES = {"/roost/v1/roles/{role}": "RoleChange", "/roost/v1/nodes/join": "JoinCode"}
+_BODIES = {
+    "/roost/v1/roles/{role}": "RoleChange",
+    "/roost/v1/nodes/join": "JoinCode",
+    "/roost/v1/models/{name}/pull": "TravelWish",
+    "/roost/v1/models/{name}/push": "TravelWish",
+}
 
 
 def document(routes: Callable[[], tuple[Route, ...]]) -> Handler:

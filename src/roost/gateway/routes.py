@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.gateway import explaining, health, logs, models, nodes, openapi, own_api, peers
+from roost.gateway import explaining, health, logs, models, nodes, openapi, own_api, peers, weights
 from roost.gateway.anthropic.routes import ANTHROPIC_ROUTES
 from roost.gateway.auth import Scope
 from roost.gateway.call import Body, Route
@@ -44,6 +44,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/roost/v1/models/{name:.+}/unload", _MANAGE, own_api.unload, Body.NONE, "Stop a model's worker."),
     Route("POST", "/roost/v1/workers/restart", _MANAGE, own_api.restart, Body.NONE, "Restart all workers."),
     Route("POST", "/roost/v1/workers/restart/{name:.+}", _MANAGE, own_api.restart, Body.NONE, "Restart a worker."),
+    Route("POST", "/roost/v1/models/{name:.+}/pull", _CONTROL, weights.pull, Body.JSON, "Fetch a model from a peer."),
+    Route("POST", "/roost/v1/models/{name:.+}/push", _CONTROL, weights.push, Body.JSON, "Send a model to a peer."),
     Route("PUT", "/roost/v1/roles/{role:.+}", _MANAGE, own_api.put_role, Body.JSON, "Point a role at a model."),
     Route("GET", "/roost/v1/nodes", _MANAGE, nodes.nodes, Body.NONE, "Paired machines, and how they stand."),
     Route("POST", "/roost/v1/nodes/invites", _CONTROL, nodes.node_invite, Body.NONE, "Make a one-time code."),
@@ -53,6 +55,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/roost/v1/peer/status", _PEER, peers.peer_status, Body.NONE, "How this machine stands."),
     Route("POST", "/roost/v1/peer/renew", _PEER, peers.peer_renew, Body.JSON, "Where the asking machine is now."),
     Route("POST", "/roost/v1/peer/join", _OPEN, peers.peer_join, Body.JSON, "Prove a one-time code and be paired."),
+    Route("GET", "/roost/v1/peer/models/{name:.+}/files", _PEER, weights.peer_files, Body.NONE, "A model's files."),
+    Route("GET", "/roost/v1/peer/models/{name:.+}/files/{digest}", _PEER, weights.peer_file, Body.NONE, "One of them."),
+    Route("POST", "/roost/v1/peer/models/{name:.+}/arrive", _PEER, weights.peer_arrive, Body.JSON, "Announce a model."),
+    Route("PUT", "/roost/v1/peer/models/{name:.+}/files/{digest}", _PEER, weights.peer_take, Body.ANY, "A part of it."),
     Route("POST", "/roost/v1/shutdown", _CONTROL, own_api.shutdown, Body.NONE, "Drain and end the daemon."),
     *(
         Route(method, "/upstream/{target:.+}", _MANAGE, relay_to_worker, Body.ANY, "Any path of a model's worker.")

@@ -179,7 +179,7 @@ def _passed_back(call: Call, response: aiohttp.ClientResponse, limits: GatewaySe
     does not say so, unless the settings let pages of this origin call."""
     headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
     headers["X-Content-Type-Options"] = "nosniff"
-    if f"{call.request.scheme}://{call.request.host}".lower() not in limits.allowed_origins:
+    if call.origin.lower() not in limits.allowed_origins:
         headers["Content-Security-Policy"] = "sandbox"
     return headers | call.exchange.headers()
 

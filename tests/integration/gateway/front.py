@@ -178,6 +178,7 @@ async def front(
     settings: Settings | None = None,
     worker: dict[str, Any] | None = None,
     model: ModelSpec | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Front]:
     """A gateway with one chat model (role default), one embedder (role embedding), on a free port."""
     async with AsyncExitStack() as stack:
@@ -190,13 +191,13 @@ async def front(
         activity, keys = MemoryActivity(), FakeKeys()
         deps = gateway_deps(pool, (chat.spec, embedder.spec), state, activity, keys)
         runner = await _run(stack, build_app(deps), state.settings)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
         control = await _run(stack, build_app(deps, control=True), state.settings)
         await web.UnixSite(control, folder / "c.sock").start()
         port = runner.addresses[0][1]
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://{host}:{port}"
         yield Front(pool, engine, session, url, port, folder / "c.sock", activity, keys, state)
 
 

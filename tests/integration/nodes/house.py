@@ -24,6 +24,7 @@ from roost.nodes.identity import LIFETIME_S, HomeAuthority
 from roost.nodes.room import Room
 from roost.nodes.shapes import ModelSaid, PeerStatus
 from roost.nodes.tls import DOMAIN, DoorTls, node_host, server_context
+from roost.nodes.travel import NoWeights, Weights
 from roost.nodes.types import Link, NodeView
 from roost.registry.types import Registry, RegistryState
 from roost.testing.engine import EngineOptions, serve
@@ -59,6 +60,8 @@ class House:
     settings: NodesSettings
     port: int = 0
     draining: bool = False
+    #: Of each request at the door that was answered: its path and its Range.
+    answered: list[tuple[str, str | None]] = field(default_factory=list)
     _door: list[web.AppRunner] = field(default_factory=list)
 
     async def open_door(self, port: int = 0) -> None:
@@ -70,7 +73,9 @@ class House:
             lambda: tuple(peer.certificate for peer in self.room.book.known()),
             lambda: server_context(home.leaf_file),
         )
-        runner = GatewayRunner(build_app(self.deps, door=True), shutdown_timeout=0.1, **runner_options(GATEWAY))
+        app = build_app(self.deps, door=True)
+        app.on_response_prepare.append(self._note)
+        runner = GatewayRunner(app, shutdown_timeout=0.1, **runner_options(GATEWAY))
         await runner.setup()
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,6 +84,9 @@ class House:
         self.port = listener.getsockname()[1]
         self.room.addresses = (f"127.0.0.1:{self.port}",)
         self._door.append(runner)
+
+    async def _note(self, request: web.Request, _: web.StreamResponse) -> None:
+        self.answered.append((request.path, request.headers.get("Range")))
 
     async def close_door(self) -> None:
         while self._door:
@@ -110,6 +118,7 @@ async def house(
     lifetime_s: float = LIFETIME_S,
     options: EngineOptions | None = None,
     environ: dict[str, str] | None = None,
+    weights: Callable[[Room], Weights] = lambda room: NoWeights(),
 ) -> AsyncIterator[House]:
     """Runs its room until the end."""
     async with AsyncExitStack() as stack:
@@ -125,6 +134,7 @@ async def house(
             nodes=room,
             pairing=desk,
             door_hosts=lambda: made.hosts(),
+            weights=weights(room),
         )
         made = House(room, desk, deps, folder / name, clock, keys, activity, settings)
         stack.push_async_callback(made.close_door)

@@ -72,6 +72,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"gateway": {"allowed_origins": ["*"]}}, 'error: gateway.allowed_origins: "*" is not an origin'),
     ({"gateway": {"allowed_origins": ["https://a/"]}}, '"https://a/" is not an origin'),
     ({"gateway": {"allowed_hosts": ["http://a"]}}, 'error: gateway.allowed_hosts: "http://a" is not a host'),
+    ({"gateway": {"trusted_proxies": ["caddy"]}}, 'error: gateway.trusted_proxies: "caddy" is no address or CIDR'),
+    ({"gateway": {"trusted_proxies": ["10.0.0.5/24"]}}, "(10.0.0.5/24 has host bits set)"),
+    ({"gateway": {"trusted_proxies": ["0.0.0.0/0"]}}, '"0.0.0.0/0" is every machine there is'),
+    ({"gateway": {"trusted_proxies": ["127.0.0.1"]}}, "warning: gateway.trusted_proxies is set and there is no key"),
     ({"nodes": {"advertise": ["https://box"]}}, 'error: nodes.advertise: "https://box" is not a host'),
     ({"nodes": {"wake": {"box": {}}}}, "error: [nodes.wake.box]: nothing wakes it"),
     ({"residency": {"pinned": ["org/a"]}}, "warning: residency.pinned names 1 models"),
@@ -280,3 +284,9 @@ def test_everything_else_counts_as_reachable(host: str) -> None:
 def test_a_key_written_into_the_settings_is_not_repeated_by_the_check() -> None:
     settings = Settings.model_validate({"clouds": {"sky": {"url": "https://a", "api_key": "sk-very-secret"}}})
     assert all("sk-very-secret" not in f"{one.text}{one.mend}" for one in check(settings, Facts(has_keys=False)))
+
+
+def test_tls_may_be_left_to_a_trusted_proxy_and_keys_may_not() -> None:
+    gateway = {"host": "0.0.0.0", "allowed_hosts": ["box.lan"], "trusted_proxies": ["10.0.0.5", "fd00::/64"]}
+    assert texts({"gateway": gateway}, Facts(has_keys=True)) == ""
+    assert "needs keys" in texts({"gateway": gateway})

@@ -61,13 +61,12 @@ async def _unload_all(call: Call) -> None:
 def _row(call: Call, view: WorkerView) -> dict[str, Any]:
     settings = call.gateway.deps.settings()
     own = settings.models.get(view.model_id)
-    origin = f"{call.request.scheme}://{call.request.host}"
     return {
         "model": view.model_id,
         "state": _STATES[view.state],
         "cmd": " ".join(view.command),
         # A worker mostly has no address that others could use; this one leads to it.
-        "proxy": f"{origin}/upstream/{quote(view.model_id)}",
+        "proxy": f"{call.origin}/upstream/{quote(view.model_id)}",
         "ttl": int(settings.knobs(view.model_id, view.engine).idle_ttl_s),
         "name": own.name if own else "",
         "description": own.description if own else "",
