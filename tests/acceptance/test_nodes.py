@@ -174,9 +174,8 @@ def test_a_model_is_fetched_from_a_paired_machine_and_served(
 ) -> None:
     basement, laptop = make_roost(), make_roost()
     basement.settings(f'[nodes]\nname = "basement"\nlisten = "127.0.0.1:0"\nlook_every_s = 0.2\n{MODEL}')
-    laptop.settings(
-        f'[nodes]\nname = "laptop"\nlook_every_s = 0.2\n[rotation]\npolicy = "always"\n[catalog]\noffline = true\n{MODEL}'
-    )
+    more = '[rotation]\npolicy = "always"\n[catalog]\noffline = true\n'
+    laptop.settings(f'[nodes]\nname = "laptop"\nlook_every_s = 0.2\n{more}{MODEL}')
     basement.cli("models", "add", str(embedded_gguf), "--id", "small")
     basement.cli("models", "add", str(write_gguf(basement.home / "tiny.gguf")), "--id", "org/tiny:F32")
     for roost in (basement, laptop):

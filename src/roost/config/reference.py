@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator
 from enum import Enum
-from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -114,8 +113,6 @@ def _type(annotation: Any) -> str:
         return " \\| ".join(f"`{value}`" for value in arguments)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " \\| ".join(f"`{member.value}`" for member in annotation)
-    if origin is UnionType and NoneType not in arguments:
-        return " or ".join(map(_type, arguments))
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
     if origin is dict:
