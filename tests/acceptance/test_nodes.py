@@ -12,6 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from roost.testing.tiny_models import write_gguf
 from roost.testing.wait import until_sync
 from tests.acceptance.conftest import ROOST, STAND_IN, Roost
 
@@ -173,8 +174,10 @@ def test_a_model_is_fetched_from_a_paired_machine_and_served(
 ) -> None:
     basement, laptop = make_roost(), make_roost()
     basement.settings(f'[nodes]\nname = "basement"\nlisten = "127.0.0.1:0"\nlook_every_s = 0.2\n{MODEL}')
-    laptop.settings(f'[nodes]\nname = "laptop"\nlook_every_s = 0.2\n[rotation]\npolicy = "always"\n{MODEL}')
+    more = '[rotation]\npolicy = "always"\n[catalog]\noffline = true\n'
+    laptop.settings(f'[nodes]\nname = "laptop"\nlook_every_s = 0.2\n{more}{MODEL}')
     basement.cli("models", "add", str(embedded_gguf), "--id", "small")
+    basement.cli("models", "add", str(write_gguf(basement.home / "tiny.gguf")), "--id", "org/tiny:F32")
     for roost in (basement, laptop):
         roost.registry(default="a")
         roost.start()
@@ -189,6 +192,9 @@ def test_a_model_is_fetched_from_a_paired_machine_and_served(
         Path(shown["path"]).is_relative_to(laptop.home)
         and Path(shown["path"]).read_bytes() == embedded_gguf.read_bytes()
     )
+    # The hub is not asked for what a paired machine has.
+    added = laptop.cli("models", "add", "org/tiny:F32")
+    assert "basement has it" in added.stderr and added.stdout.startswith("added org/tiny:F32 (")
     pushed = laptop.cli("models", "push", "small", "basement", check=False)
     assert pushed.returncode == 1 and 'nodes.accept_models = ["laptop"]' in pushed.stderr
     basement.stop()

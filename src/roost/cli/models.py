@@ -46,6 +46,8 @@ def models_add(
 ) -> None:
     """Make a model known by its id; a hub id is fetched, files and folders stay where they are.
 
+    A paired machine that has the same id is asked before the hub, unless --revision is given.
+
     \b
     Examples:
       roost models add mlx-community/Qwen3-4B-Instruct-2507-4bit
@@ -56,11 +58,7 @@ def models_add(
         raise typer.BadParameter("nothing to add: name a hub id, a folder or a file.gguf")
     if model_id in (*CHAT_ROLES, *AUXILIARY_ROLES):
         raise typer.BadParameter(f'"{model_id}" is a role, which a request would get: choose another --id')
-    bar = Bar(sys.stderr)
-    try:
-        spec = _catalog(here()).add(what, model_id=model_id, revision=revision, progress=bar.show_step)
-    finally:
-        bar.close()
+    spec = _added(what, model_id, revision)
     if as_json:
         say_json(spec)
         return
@@ -68,6 +66,21 @@ def models_add(
     for warning in spec.warnings:
         note(f"warning: {warning}")
     note(f"  next: roost use coding {spec.id}")
+
+
+def _added(what: str, model_id: str | None, revision: str | None) -> ModelSpec:
+    """Of a paired machine that has the same id, before the hub is asked; a revision is the hub's alone."""
+    from roost.cli.travel import from_peer
+
+    place = here()
+    catalog = _catalog(place)
+    if revision is None and (spec := from_peer(place, catalog, what, model_id)) is not None:
+        return spec
+    bar = Bar(sys.stderr)
+    try:
+        return catalog.add(what, model_id=model_id, revision=revision, progress=bar.show_step)
+    finally:
+        bar.close()
 
 
 def models_list(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roost.api import TravelEvent
+from roost.api import NodesReport, TravelEvent
 from roost.cli.announce import Bar
 from roost.cli.arguments import not_empty
-from roost.cli.doors import ask_daemon
+from roost.cli.doors import Here, ask_daemon, daemon_answers
 from roost.cli.format import size
 from roost.cli.models import JsonOption
 from roost.cli.output import note, say, say_json
@@ -18,6 +19,8 @@ from roost.cli.output import note, say, say_json
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from roost.catalog.catalog import Catalog
+    from roost.catalog.spec import ModelSpec
     from roost.client import DaemonClient
 
 FarIdArgument = Annotated[
@@ -67,6 +70,32 @@ def models_push(
     """
     last = _watched(lambda client: client.push(model, node, model_id))
     _tell(last, as_json, "to", f"next: roost ask -m {last.model}@{last.node} Hello")
+
+
+def from_peer(place: Here, catalog: Catalog, what: str, model_id: str | None) -> ModelSpec | None:
+    """A hub id that is not here, fetched from a paired machine; None: none has it, or it could not be had."""
+    from roost.catalog.hub_choice import parse_hub_id
+    from roost.client import RoostClientError
+
+    here_already = any(one.id == what or one.id.startswith(f"{what}:") for one in catalog.all())
+    if here_already or parse_hub_id(what) is None or Path(what).exists() or not daemon_answers(place.paths):
+        return None
+    try:
+        node = _who_has(ask_daemon(lambda client: client.nodes(), place), what)
+        if node is None:
+            return None
+        note(f"  {node} has it")
+        last = _watched(lambda client: client.pull(what, node, model_id))
+    except RoostClientError as error:
+        note(f"  {error.message}; the hub is asked")
+        return None
+    catalog.refresh()
+    return catalog.require(last.model)
+
+
+def _who_has(report: NodesReport, model: str) -> str | None:
+    having = (node for node in report.nodes if any(one.id == model for one in node.models))
+    return next((node.name for node in having if node.link == "up" and node.address), None)
 
 
 def _watched(travel: Callable[[DaemonClient], AsyncIterator[TravelEvent]]) -> TravelEvent:

@@ -87,8 +87,8 @@ class NodesSettings(Section):
     )
     look_every_s: float = Field(2.0, gt=0, description="How often a paired machine is asked how it stands.")
     connect_timeout_s: float = Field(3.0, gt=0, description="A machine that takes no connection for so long is away.")
-    accept_models: bool | tuple[str, ...] = Field(
-        False, description="Which paired machines may put models on this disk: none, all (true), or these names."
+    accept_models: tuple[str, ...] = Field(
+        (), description='Paired machines that may put models on this disk, by name; "*": all of them.'
     )
     wake: dict[str, WakeSettings] = Field(
         default_factory=dict, description="Machines that sleep, by name; one is woken for a request, never by a look."

@@ -44,9 +44,9 @@ class Expected:
 
 
 class Receiving:
-    """The end that takes. `accepts`: true, or the names of the machines that may put models here."""
+    """The end that takes. `accepts`: the names of the machines that may put models here, or `*`."""
 
-    def __init__(self, shelf: Shelf, accepts: Callable[[], bool | tuple[str, ...]]) -> None:
+    def __init__(self, shelf: Shelf, accepts: Callable[[], tuple[str, ...]]) -> None:
         self._shelf, self._accepts = shelf, accepts
         #: By the machine: one model at a time from each.
         self._expected: dict[str, Expected] = {}
@@ -111,7 +111,7 @@ class Receiving:
 
     def _check(self, peer: str) -> None:
         accepts = self._accepts()
-        if accepts is not True and (accepts is False or peer not in accepts):
+        if peer not in accepts and "*" not in accepts:
             raise Forbidden(
                 f'this machine takes no models from {peer}; set nodes.accept_models = ["{peer}"] in its roost.toml, or '
                 'run "roost models pull" there'

@@ -31,7 +31,7 @@ RETRY_S = 2.0
 #: How often somebody who watches is told.
 _TELL_EVERY_S = 0.2
 
-Accepts = Callable[[], bool | tuple[str, ...]]
+Accepts = Callable[[], tuple[str, ...]]
 
 
 class TravellingModels:
@@ -82,6 +82,7 @@ class TravellingModels:
         wanted = wish.id or wish.model
         check_id(wanted)
         node = wish.node or self._who_has(wish.model)
+        self._check_way(node, f"roost models push {wish.model}")
         server = await self._nodes.reach(node)
         yield TravelEvent(step="ask", model=wanted, node=node)
         said = await ask_for_files(server, wish.model)
@@ -96,6 +97,15 @@ class TravellingModels:
             await self._shelf.named(said.fingerprint, wanted)
         log.info("model here", model=wanted, node=node, moved_bytes=fetched)
         yield TravelEvent(step="done", model=wanted, node=node, moved_bytes=fetched)
+
+    def _check_way(self, node: str, instead: str) -> None:
+        """Raises NodeUnreachable for a machine that comes here and cannot be gone to."""
+        if any(view.name == node and view.address is None for view in self._nodes.views()):
+            raise NodeUnreachable(
+                f"cannot go to {node}: it comes to this machine and lets none in; on {node}, run "
+                f'"{instead} NODE" with the name that this machine has there',
+                should_retry=False,
+            )
 
     def _who_has(self, name: str) -> str:
         having = [
@@ -126,6 +136,7 @@ class TravellingModels:
         if wish.node is None:
             raise BadRequest("say to which machine", param="node")
         spec = self._catalog.require(wish.model)
+        self._check_way(wish.node, f"roost models pull {spec.id}")
         yield TravelEvent(step="ask", model=spec.id, node=wish.node)
         files = await self._files(spec)
         said = _said(spec, files).model_copy(update={"id": wish.id or spec.id})

@@ -46,7 +46,7 @@ class Store:
 
 @asynccontextmanager
 async def store(
-    folder: Path, name: str, *, door: bool = True, accepts: bool | tuple[str, ...] = ("laptop",)
+    folder: Path, name: str, *, door: bool = True, accepts: tuple[str, ...] = ("laptop",)
 ) -> AsyncIterator[Store]:
     root = folder / f"{name}-files"
     environ = {"HOME": str(root), "ROOST_HOME": str(root)}

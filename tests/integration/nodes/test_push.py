@@ -90,10 +90,8 @@ async def test_whoever_stops_a_push_goes_on_later(two: Two, monkeypatch: pytest.
     assert same(two.basement.catalog.require("large"), there)
 
 
-@pytest.mark.parametrize("accepts", [False, ("attic",)])
-async def test_nothing_is_put_on_a_disk_without_its_owners_word(
-    short_path: Path, accepts: bool | tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("accepts", [(), ("attic",)])
+async def test_nothing_is_put_on_a_disk_without_its_owners_word(short_path: Path, accepts: tuple[str, ...]) -> None:
     async with (
         store(short_path, "basement", accepts=accepts) as basement,
         store(short_path, "laptop", door=False) as laptop,
@@ -132,6 +130,13 @@ async def test_a_full_disk_an_id_that_is_taken_and_strangers_are_told(
         await two.laptop.push("other", "basement")
     with pytest.raises(NodeUnreachable):
         await two.laptop.push("model", "attic")
+
+
+async def test_all_paired_machines_may_be_let(short_path: Path) -> None:
+    async with store(short_path, "basement", accepts=("*",)) as basement, store(short_path, "laptop") as laptop:
+        await paired(basement.house, laptop.house)
+        have(laptop, write_gguf(laptop.models / "model.gguf"), "model")
+        assert (await laptop.push("model", "basement")).moved_bytes
 
 
 EVIL = ("../x.gguf", "/etc/x.gguf", "a/b.gguf", ".x.gguf", "x.py", "x.gguf/../../y.gguf", "x\\y.gguf", "x\ny.gguf")

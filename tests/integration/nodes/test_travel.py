@@ -183,6 +183,14 @@ async def test_what_nobody_has_is_said(two: Two) -> None:
         await two.laptop.pull("other", "attic")
 
 
+async def test_a_machine_that_nobody_can_go_to_is_to_do_it_itself(two: Two) -> None:
+    have(two.basement, write_gguf(two.basement.models / "model.gguf"), "model")
+    with pytest.raises(NodeUnreachable, match="roost models push model NODE"):
+        await two.basement.pull("model", "laptop")
+    with pytest.raises(NodeUnreachable, match="roost models pull model NODE"):
+        await two.basement.push("model", "laptop")
+
+
 async def test_files_are_given_by_digest_to_paired_machines_alone(two: Two) -> None:
     there = have(two.basement, write_gguf(two.basement.models / "model.gguf"), "model")
     good = f"/roost/v1/peer/models/model/files/{there.files[0].sha256}"
