@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import aiohttp
 import pytest
 
 from roost.store.keys import Consumer
 from roost.testing.engine import Behaviour, EngineOptions
+from roost.testing.wait import until
+from tests.integration.gateway.front import chat_body
 from tests.integration.gateway.test_ways import BIG, KEY, World, answered, bodies, world
 
 SECRET = "use SECRET-1 please"
@@ -105,6 +108,34 @@ async def test_an_id_that_only_a_paired_machine_has_stays_what_it_is_under_any_c
         assert not bodies(w.sky)
 
 
+async def test_an_error_about_a_secret_names_the_place_that_refused_it() -> None:
+    async with world(here=EngineOptions(behave=Behaviour(status=500, body="{}"))) as w:
+        w.set(classes={"first-here": {"candidates": ["local", "cloud:sky/gpt"]}})
+        response, _ = await w.ask("first-here", messages=[{"role": "user", "content": SECRET}])
+        assert response.status == 403
+        assert (response.headers["x-roost-node"], response.headers["x-roost-model"]) == ("cloud:sky", "gpt")
+
+
+async def test_what_a_provider_has_generated_is_booked_when_it_breaks_in_a_whole_answer() -> None:
+    behaviour = Behaviour(tokens=20, abort_after_tokens=9)
+    async with world(sky=EngineOptions(behave=behaviour)) as w:
+        response, _ = await w.ask("research")
+        assert answered(response)[0] == "here"
+        assert [booked[:3] for booked in w.clouds.booked] == [("sky", "gpt", "somebody")]
+        assert w.clouds.booked[0][5] > 0
+        row = w.activity.rows[-1]
+        assert row.completion_tokens != w.clouds.booked[0][5]
+
+
+async def test_what_one_candidate_counted_is_not_booked_for_the_next() -> None:
+    frame, busy = Behaviour(error_frame_after=0), Behaviour(status=429, body="{}")
+    async with world(basement=EngineOptions(behave=frame), sky=EngineOptions(behave=busy)) as w:
+        w.set(classes={"two": {"candidates": ["basement/coding", "cloud:sky/gpt"]}})
+        response, _ = await w.ask("two", stream=True)
+        assert response.status == 429
+        assert not w.clouds.booked
+
+
 async def test_a_restricted_key_asks_for_no_place_by_another_spelling() -> None:
     async with world() as w:
         w.deps.keys.owners["k"] = Consumer("id", "some", names=frozenset({"default"}))  # type: ignore[attr-defined]
@@ -114,3 +145,33 @@ async def test_a_restricted_key_asks_for_no_place_by_another_spelling() -> None:
                 status, _, _ = await raw(w, path, json.dumps(body))
                 assert status == 403, (name, path)
         assert not bodies(w.sky)
+
+
+async def test_an_error_in_a_stream_before_its_first_word_is_followed_by_the_next() -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(error_frame_after=0))) as w:
+        response, body = await w.ask("research", stream=True)
+        assert (response.status, answered(response)[0]) == (200, "here")
+        assert b"[DONE]" in body
+        assert not w.clouds.booked
+
+
+async def test_who_leaves_a_provider_before_its_first_word_has_the_prompt_booked() -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(hang_after_tokens=0))) as w:
+        asked = w.session.post(
+            f"{w.url}/v1/chat/completions",
+            json=chat_body(model="only-cloud", stream=True),
+            headers=KEY,
+            timeout=aiohttp.ClientTimeout(total=0.5),
+        )
+        with pytest.raises(TimeoutError):
+            await asked
+        await until(lambda: bool(w.clouds.booked))
+        assert w.clouds.booked[0][3] > 0
+        assert (await w.row()).status == 499
+
+
+async def test_what_failed_attempts_cost_is_part_of_what_the_request_cost() -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(tokens=20, abort_after_tokens=9))) as w:
+        w.set(classes={"two": {"candidates": ["cloud:sky/gpt", "cloud:sky/gpt-2"]}})
+        await w.ask("two")
+        assert [booked[1] for booked in w.clouds.booked] == ["gpt", "gpt-2"]
