@@ -196,7 +196,7 @@ class Job:
         if self.messages is not None and "messages" not in changes:
             changes = {**changes, "messages": self.messages}
         if self.far is not None and self.surface.generates:
-            changes = {**changes, **far_changes(self.document.values, worker.traits.max_tokens_field)}
+            changes = {**changes, **far_changes(self.document.values, changes, worker.traits.max_tokens_field)}
         if not changes and not more and "model" in self.document.members:
             return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})

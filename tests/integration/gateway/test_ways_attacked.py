@@ -116,6 +116,17 @@ async def test_an_error_about_a_secret_names_the_place_that_refused_it() -> None
         assert (response.headers["x-roost-node"], response.headers["x-roost-model"]) == ("cloud:sky", "gpt")
 
 
+async def test_a_clamp_of_a_role_holds_at_a_provider_with_another_word_for_it() -> None:
+    async with world() as w:
+        filters = {"clamp": {"max_tokens": {"max": 100}}}
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt"], "filters": filters}})
+        await w.ask("coding", max_tokens=5000)
+        assert (bodies(w.sky)[-1]["max_completion_tokens"], "max_tokens" in bodies(w.sky)[-1]) == (100, False)
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt"], "filters": {"set": {"max_tokens": 7}}}})
+        await w.ask("coding")
+        assert (bodies(w.sky)[-1]["max_completion_tokens"], "max_tokens" in bodies(w.sky)[-1]) == (7, False)
+
+
 async def test_what_a_provider_has_generated_is_booked_when_it_breaks_in_a_whole_answer() -> None:
     behaviour = Behaviour(tokens=20, abort_after_tokens=9)
     async with world(sky=EngineOptions(behave=behaviour)) as w:
