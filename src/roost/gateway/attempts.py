@@ -14,6 +14,7 @@ from roost.errors import (
     ConcurrencyLimit,
     ContextLengthExceeded,
     GatewayTimeout,
+    InternalError,
     RateLimitExceeded,
     RoostError,
     SecretInPrompt,
@@ -28,7 +29,10 @@ from roost.gateway.ways import Way, find_way
 
 Serve = Callable[[Destination], Awaitable[web.StreamResponse]]
 #: With these another one may do better; every other error is about the request itself.
-_ANOTHER_MAY = (Unavailable, BadGateway, GatewayTimeout, ConcurrencyLimit, RateLimitExceeded, ContextLengthExceeded)
+_ANOTHER_MAY = (
+    *(Unavailable, BadGateway, GatewayTimeout, InternalError),
+    *(ConcurrencyLimit, RateLimitExceeded, ContextLengthExceeded),
+)
 
 
 async def first_that_serves(
@@ -82,12 +86,17 @@ class _Attempts:
     async def _at(self, destination: Destination, way: Way) -> web.StreamResponse:
         far = destination.far
         self._call.exchange.node = far.name if far else self._call.gateway.deps.node
+        self._call.exchange.resolution = destination.resolution
         if far is None or not far.is_cloud:
             response = await self._serve(destination)
         else:
             await self._keep_secrets(destination)
             try:
                 response = await self._serve(destination)
+            except RoostError:
+                # It has not answered; what it generated until then is counted all the same.
+                self._call.exchange.is_asked = False
+                raise
             finally:
                 self._book(destination, far.name.removeprefix(CLOUD))
         if way.conversation is not None and self._only_busy():
@@ -115,9 +124,9 @@ class _Attempts:
         and its prompt by its size."""
         exchange = self._call.exchange
         counted = exchange.prompt_tokens
-        if counted is None and exchange.completion_tokens is None and exchange.ttft_s is None:
+        if counted is None and not exchange.completion_tokens and not exchange.is_asked:
             return
-        exchange.cost_usd = self._call.gateway.deps.clouds.spent(
+        usd = self._call.gateway.deps.clouds.spent(
             cloud,
             destination.spec.id,
             exchange.consumer.name if exchange.consumer else None,
@@ -125,3 +134,5 @@ class _Attempts:
             exchange.cached_tokens or 0,
             exchange.completion_tokens or 0,
         )
+        if usd is not None:
+            exchange.cost_usd = usd + (exchange.cost_usd or 0.0)

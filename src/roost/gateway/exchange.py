@@ -72,6 +72,8 @@ class Exchange:
     stream: bool = False
     queued_s: float | None = None
     ttft_s: float | None = None
+    #: The request is on its way to whoever is to answer: a provider counts its prompt even if the client leaves now.
+    is_asked: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
     prompt_tokens: int | None = None
@@ -150,7 +152,9 @@ class Exchange:
     def another_try(self, failed: str) -> None:
         """What one candidate has said is forgotten: another one is asked."""
         self.tried = (*self.tried, failed)
-        self.worker = self.reason = self.queued_s = self.cause = None
+        self.worker = self.reason = self.queued_s = self.cause = self.ttft_s = None
+        self.prompt_tokens = self.completion_tokens = self.cached_tokens = self.finish_reason = None
+        self.is_asked = False
         self.capped = self.tools = self.verdict = self.history = self.thinking = None
 
     def count(self, usage: Mapping[str, Any] | None, timings: Mapping[str, Any] | None) -> None:

@@ -104,17 +104,24 @@ class FarTicket:
         """It has no place in a line."""
 
 
-def far_changes(values: Mapping[str, Any], max_tokens_field: str) -> dict[str, Any]:
+def far_changes(values: Mapping[str, Any], changed: Mapping[str, Any], max_tokens_field: str) -> dict[str, Any]:
     """What a request for generation needs besides elsewhere: its usage counted, its limit under the name that is read
-    there."""
+    there. `changed` is what the filters have made of its members; their word holds."""
     changes: dict[str, Any] = {}
     if values.get("stream") is True:
         options = values.get("stream_options")
         changes["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    limit = values.get("max_tokens")
-    if max_tokens_field != "max_tokens" and limit is not None:
-        changes |= {"max_tokens": REMOVED, max_tokens_field: values.get(max_tokens_field) or limit}
+    if max_tokens_field == "max_tokens":
+        return changes
+    limit, own = (_meant(values, changed, name) for name in ("max_tokens", max_tokens_field))
+    if limit is not None:
+        changes |= {"max_tokens": REMOVED, max_tokens_field: limit if own is None else own}
     return changes
+
+
+def _meant(values: Mapping[str, Any], changed: Mapping[str, Any], name: str) -> Any:
+    value = changed.get(name, values.get(name))
+    return None if value is REMOVED else value
 
 
 def lost_afar(far: Far, error: Exception | None, answering: bool) -> RoostError:

@@ -14,12 +14,21 @@ from roost.errors import (
     RateLimitExceeded,
     Refused,
     RoostError,
+    UpstreamDisconnected,
 )
 from roost.gateway.far import Far
 from roost.gateway.upstream_errors import safe, translate
 
 #: Nobody waits for longer because another machine said so.
 _LONGEST_RETRY_S = 3600.0
+#: What an error inside of a stream would have been as a status.
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "requests": 429,
+    "tokens": 429,
+}
 #: Providers answer so when they are overloaded.
 _OVERLOADED = 529
 
@@ -39,6 +48,19 @@ def refused_afar(
     if far.is_cloud:
         return _of_cloud(far, model_id, status, retry_after_s, body, texts, param)
     return _of_peer(far, model_id, status, retry_after_s, body, texts, param)
+
+
+def frame_afar(far: Far, model_id: str, frame: Mapping[str, Any], prompts: Iterable[str], param: str) -> RoostError:
+    """An error object inside of a stream from somewhere else. Its status went out before: its code says what it is."""
+    texts, inner = list(prompts), frame.get("error")
+    error: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
+    code, kind = error.get("code"), str(error.get("type"))
+    if not far.is_cloud:
+        own = next((one for (_, word), one in _BY_CODE.items() if word == code), UpstreamDisconnected)
+        return own(f"{far.name}{safe(str(error.get('message') or ''), texts)}")
+    number = code if isinstance(code, int) and 400 <= code < 600 else None
+    status = number or _STATUS_OF_TYPE.get(kind) or _STATUS_OF_TYPE.get(str(code), 500)
+    return _of_cloud(far, model_id, status, None, json.dumps(frame).encode(), texts, param)
 
 
 def _of_peer(

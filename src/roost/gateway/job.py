@@ -18,7 +18,7 @@ from roost.gateway.call import Call
 from roost.gateway.context import check_exactly
 from roost.gateway.document import Document
 from roost.gateway.far import Far, far_changes, lost_afar
-from roost.gateway.far_errors import refused_afar
+from roost.gateway.far_errors import frame_afar, refused_afar
 from roost.gateway.fields import prompt_texts
 from roost.gateway.filters import BodyPolicy, filtered
 from roost.gateway.splice import Written, apply, replace_model
@@ -196,7 +196,7 @@ class Job:
         if self.messages is not None and "messages" not in changes:
             changes = {**changes, "messages": self.messages}
         if self.far is not None and self.surface.generates and self.surface.is_openai:
-            changes = {**changes, **far_changes(self.document.values, worker.traits.max_tokens_field)}
+            changes = {**changes, **far_changes(self.document.values, changes, worker.traits.max_tokens_field)}
         if not changes and not more and "model" in self.document.members:
             return replace_model(self.document, worker.served_name)
         return apply(self.document, {**changes, "model": worker.served_name, **more})
@@ -206,6 +206,7 @@ class Job:
         messages = self.document.values.get("messages")
         count = len(messages) if isinstance(messages, list) else 1
         await check_exactly(self.surface.path, body, count, worker, self.surface.param)
+        self.call.exchange.is_asked = True
         response = await worker.wire.post(self.surface.path, body, keep=not streams or self.far is not None)
         if response.status != 200:
             raise await self._refusal(response)
@@ -229,6 +230,8 @@ class Job:
         """Raises the RoostError of an error frame, or of an event that is none."""
         if facts.error is not None:
             self.call.exchange.cause = "the engine sent an error"
+            if self.far is not None:
+                raise frame_afar(self.far, self.model_id, facts.error, self.prompts(), self.surface.param)
             raise translate_frame(facts.error, self.model_id, self.prompts())
         if facts.broken is not None:
             self.call.exchange.cause = facts.broken
@@ -237,6 +240,17 @@ class Job:
     def prompts(self) -> list[str]:
         """The prompt's texts, which no error message may repeat."""
         return prompt_texts(self.surface.name, self.document.values)
+
+
+def count_streamed(job: Job, facts: StreamFacts, chunks: int | None = None) -> None:
+    """What a stream has told so far; `chunks` that came, where `facts` has not seen all of them."""
+    exchange = job.call.exchange
+    exchange.count(facts.usage, facts.timings)
+    exchange.finish_reason = facts.finish_reason
+    came = facts.chunks if chunks is None else chunks
+    if exchange.completion_tokens is None and came:
+        # An engine that does not count sends a token a chunk, but for the first (role) and the last (reason).
+        exchange.completion_tokens = max(0, came - 2)
 
 
 async def read_tail(response: Posted, most_s: float) -> None:

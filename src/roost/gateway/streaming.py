@@ -15,7 +15,7 @@ from aiohttp import web
 
 from roost.errors import RoostError
 from roost.gateway.client_stream import ClientStream, event_stream
-from roost.gateway.job import BROKEN, TAIL_S, Job, read_tail
+from roost.gateway.job import BROKEN, TAIL_S, Job, count_streamed, read_tail
 from roost.gateway.second import Answer, First, tell_better
 from roost.gateway.sse import EventBuffer, StreamRewriter
 from roost.gateway.stages import Stage, Staged, Withheld, stages_of
@@ -76,13 +76,7 @@ async def _relay(job: Job, out: ClientStream, new_rewriter: Callable[[], StreamR
             await read_tail(upstream.response, TAIL_S)
     finally:
         upstream.response.close()
-        facts = rewriter.facts
-        job.call.exchange.count(facts.usage, facts.timings)
-        job.call.exchange.finish_reason = facts.finish_reason
-        chunks = stages[0].chunks if stages else facts.chunks
-        if job.call.exchange.completion_tokens is None and chunks:
-            # An engine that does not count sends a token a chunk, but for the first (role) and the last (reason).
-            job.call.exchange.completion_tokens = max(0, chunks - 2)
+        count_streamed(job, rewriter.facts, stages[0].chunks if stages else None)
     if first is not None:
         await tell_better(job, out, first, new_rewriter)
         await out.end()

@@ -16,7 +16,7 @@ from roost.gateway.assemble import Assembler
 from roost.gateway.client_stream import ClientStream, send_in_pieces
 from roost.gateway.dimensions import check_dimensions
 from roost.gateway.held import MOST_RELAYED_BYTES, Hold, too_large
-from roost.gateway.job import BROKEN, Job
+from roost.gateway.job import BROKEN, Job, count_streamed
 from roost.gateway.large_json import LargeJson
 from roost.gateway.splice import rename_model
 from roost.gateway.sse import EventBuffer, StreamRewriter
@@ -267,9 +267,7 @@ async def _assembled(job: Job, worker: ReadyWorker, hold: Hold) -> bytes:
         await drain(job, response, rewriter, hold)
     finally:
         response.close()
-    facts = rewriter.facts
-    job.call.exchange.count(facts.usage, facts.timings)
-    job.call.exchange.finish_reason = facts.finish_reason
+    count_streamed(job, rewriter.facts)
     return json.dumps(assembler.answer() | {"model": job.model_id}, ensure_ascii=False).encode(
         "utf-8", "backslashreplace"
     )

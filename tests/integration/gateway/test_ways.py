@@ -19,6 +19,7 @@ from roost.gateway.deps import GatewayDeps
 from roost.nodes.types import Link
 from roost.registry.types import Registry, RegistryState
 from roost.store.keys import Consumer
+from roost.store.types import ActivityRow
 from roost.testing.engine import Behaviour, EngineOptions, Serving, serve
 from roost.testing.far import FakeCloud, FakeClouds, FakeNodes, FakePeer, peer_model
 from roost.testing.pool import FakePool, FakeWorker
@@ -74,6 +75,10 @@ class World:
     @property
     def worker(self) -> FakeWorker:
         return self.pool.workers[MODEL]
+
+    async def row(self, count: int = 1) -> ActivityRow:
+        await until(lambda: len(self.activity.rows) >= count)
+        return self.activity.rows[-1]
 
     async def ask(
         self, model: str, headers: dict[str, str] | None = None, **more: Any

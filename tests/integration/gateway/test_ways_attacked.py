@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import aiohttp
 import pytest
 
 from roost.store.keys import Consumer
 from roost.testing.engine import Behaviour, EngineOptions
+from roost.testing.wait import until
+from tests.integration.gateway.front import chat_body
 from tests.integration.gateway.test_ways import BIG, KEY, World, answered, bodies, world
 
 SECRET = "use SECRET-1 please"
@@ -105,6 +108,42 @@ async def test_an_id_that_only_a_paired_machine_has_stays_what_it_is_under_any_c
         assert not bodies(w.sky)
 
 
+async def test_an_error_about_a_secret_names_the_place_that_refused_it() -> None:
+    async with world(here=EngineOptions(behave=Behaviour(status=500, body="{}"))) as w:
+        w.set(classes={"first-here": {"candidates": ["local", "cloud:sky/gpt"]}})
+        response, _ = await w.ask("first-here", messages=[{"role": "user", "content": SECRET}])
+        assert response.status == 403
+        assert (response.headers["x-roost-node"], response.headers["x-roost-model"]) == ("cloud:sky", "gpt")
+
+
+async def test_a_clamp_of_a_role_holds_at_a_provider_with_another_word_for_it() -> None:
+    async with world() as w:
+        filters = {"clamp": {"max_tokens": {"max": 100}}}
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt"], "filters": filters}})
+        await w.ask("coding", max_tokens=5000)
+        assert (bodies(w.sky)[-1]["max_completion_tokens"], "max_tokens" in bodies(w.sky)[-1]) == (100, False)
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt"], "filters": {"set": {"max_tokens": 7}}}})
+        await w.ask("coding")
+        assert (bodies(w.sky)[-1]["max_completion_tokens"], "max_tokens" in bodies(w.sky)[-1]) == (7, False)
+
+
+async def test_a_whole_answer_that_breaks_has_been_counted_by_nobody() -> None:
+    behaviour = Behaviour(tokens=20, abort_after_tokens=9)
+    async with world(sky=EngineOptions(behave=behaviour)) as w:
+        response, _ = await w.ask("research")
+        assert answered(response)[0] == "here"
+        assert not w.clouds.booked
+
+
+async def test_what_one_candidate_counted_is_not_booked_for_the_next() -> None:
+    frame, busy = Behaviour(error_frame_after=0), Behaviour(status=429, body="{}")
+    async with world(basement=EngineOptions(behave=frame), sky=EngineOptions(behave=busy)) as w:
+        w.set(classes={"two": {"candidates": ["basement/coding", "cloud:sky/gpt"]}})
+        response, _ = await w.ask("two", stream=True)
+        assert response.status == 429
+        assert not w.clouds.booked
+
+
 async def test_a_restricted_key_asks_for_no_place_by_another_spelling() -> None:
     async with world() as w:
         w.deps.keys.owners["k"] = Consumer("id", "some", names=frozenset({"default"}))  # type: ignore[attr-defined]
@@ -114,3 +153,26 @@ async def test_a_restricted_key_asks_for_no_place_by_another_spelling() -> None:
                 status, _, _ = await raw(w, path, json.dumps(body))
                 assert status == 403, (name, path)
         assert not bodies(w.sky)
+
+
+async def test_an_error_in_a_stream_before_its_first_word_is_followed_by_the_next() -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(error_frame_after=0))) as w:
+        response, body = await w.ask("research", stream=True)
+        assert (response.status, answered(response)[0]) == (200, "here")
+        assert b"[DONE]" in body
+        assert not w.clouds.booked
+
+
+async def test_who_leaves_a_provider_before_its_first_word_has_the_prompt_booked() -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(hang_after_tokens=0))) as w:
+        asked = w.session.post(
+            f"{w.url}/v1/chat/completions",
+            json=chat_body(model="only-cloud", stream=True),
+            headers=KEY,
+            timeout=aiohttp.ClientTimeout(total=0.5),
+        )
+        with pytest.raises(TimeoutError):
+            await asked
+        await until(lambda: bool(w.clouds.booked))
+        assert w.clouds.booked[0][3] > 0
+        assert (await w.row()).status == 499
