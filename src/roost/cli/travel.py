@@ -13,8 +13,8 @@ from roost.cli.announce import Bar
 from roost.cli.arguments import not_empty
 from roost.cli.doors import Here, ask_daemon, daemon_answers
 from roost.cli.format import size
-from roost.cli.models import JsonOption
 from roost.cli.output import note, say, say_json
+from roost.cli.status import JSON_HELP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -37,7 +37,7 @@ def models_pull(
         str | None, typer.Argument(metavar="[NODE]", help="The paired machine; any that has it unless given.")
     ] = None,
     model_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id here, if that is taken.")] = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Fetch a model from a paired machine; what is here already is not fetched again.
 
@@ -58,7 +58,7 @@ def models_push(
     ],
     node: Annotated[str, typer.Argument(metavar="NODE", help="The paired machine.", callback=not_empty)],
     model_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id there, if that is taken.")] = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Send a model to a paired machine, which must take models from this one (nodes.accept_models there).
 
