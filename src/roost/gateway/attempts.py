@@ -15,6 +15,7 @@ from roost.errors import (
     ContextLengthExceeded,
     GatewayTimeout,
     InternalError,
+    NotOffered,
     RateLimitExceeded,
     RoostError,
     SecretInPrompt,
@@ -31,7 +32,7 @@ Serve = Callable[[Destination], Awaitable[web.StreamResponse]]
 #: With these another one may do better; every other error is about the request itself.
 _ANOTHER_MAY = (
     *(Unavailable, BadGateway, GatewayTimeout, InternalError),
-    *(ConcurrencyLimit, RateLimitExceeded, ContextLengthExceeded),
+    *(ConcurrencyLimit, RateLimitExceeded, ContextLengthExceeded, NotOffered),
 )
 
 

@@ -91,7 +91,8 @@ def rule_of(call: Call, name: str, settings: Settings) -> Rule | None:
         is_private = any(one is not None and one.private for one in (asked, role, named))
         return _class_rule(asked_class, asked, name if name in roles else "default", is_private=is_private)
     if role is not None:
-        return Rule(name, role.candidates, role.private, name) if role.candidates else None
+        own = Rule(name, role.candidates, role.private, name, requires=role.requires)
+        return own if role.candidates else None
     return None if named is None else _class_rule(name, named, "default", is_private=named.private)
 
 

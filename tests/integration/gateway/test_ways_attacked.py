@@ -12,7 +12,7 @@ from roost.store.keys import Consumer
 from roost.testing.engine import Behaviour, EngineOptions
 from roost.testing.wait import until
 from tests.integration.gateway.front import chat_body
-from tests.integration.gateway.test_ways import BIG, KEY, World, answered, bodies, world
+from tests.integration.gateway.test_ways import BIG, KEY, MODEL, World, answered, bodies, world
 
 SECRET = "use SECRET-1 please"
 
@@ -116,6 +116,16 @@ async def test_an_error_about_a_secret_names_the_place_that_refused_it() -> None
         assert (response.headers["x-roost-node"], response.headers["x-roost-model"]) == ("cloud:sky", "gpt")
 
 
+async def test_a_role_that_requires_what_the_first_candidate_lacks_goes_to_the_next() -> None:
+    async with world() as w:
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt", "local"], "requires": ["chat"]}})
+        response, _ = await w.ask("coding")
+        assert answered(response)[0] == "cloud:sky"
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt", "local"], "requires": ["completion"]}})
+        response, _ = await w.ask("coding")
+        assert (response.status, *answered(response)[:2]) == (200, "here", MODEL)
+
+
 async def test_a_clamp_of_a_role_holds_at_a_provider_with_another_word_for_it() -> None:
     async with world() as w:
         filters = {"clamp": {"max_tokens": {"max": 100}}}
@@ -186,3 +196,22 @@ async def test_what_failed_attempts_cost_is_part_of_what_the_request_cost() -> N
         w.set(classes={"two": {"candidates": ["cloud:sky/gpt", "cloud:sky/gpt-2"]}})
         await w.ask("two")
         assert [booked[1] for booked in w.clouds.booked] == ["gpt", "gpt-2"]
+
+
+@pytest.mark.parametrize("status", [402, 404, 413])
+async def test_a_provider_that_cannot_do_it_is_followed_by_the_next(status: int) -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(status=status, body="{}"))) as w:
+        response, _ = await w.ask("research")
+        assert (response.status, answered(response)[0]) == (200, "here")
+        response, _ = await w.ask("only-cloud")
+        assert response.status >= 400
+
+
+async def test_a_provider_without_the_route_is_followed_by_the_next() -> None:
+    async with world() as w:
+        w.cloud.surfaces = frozenset({"chat"})
+        async with w.session.post(
+            f"{w.url}/v1/completions", json={"model": "research", "prompt": "hi"}, headers=KEY
+        ) as response:
+            assert (response.status, answered(response)[0]) == (200, "here")
+        assert not bodies(w.sky)
