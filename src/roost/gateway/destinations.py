@@ -11,7 +11,7 @@ from roost.gateway.call import Call
 from roost.gateway.elsewhere import cloud_spec, model_at, peer_spec, view_of_node
 from roost.gateway.far import Far
 from roost.gateway.state import Gateway
-from roost.nodes.types import Link
+from roost.nodes.types import FIRST_BYTE_S, Link
 from roost.registry.types import Resolution
 from roost.workers.types import FarServer
 
@@ -38,7 +38,9 @@ class Destination:
     @property
     def hush_s(self) -> float:
         """How long a stream's client is told nothing, so that another one may still serve it."""
-        return 0.0 if self.patience_s is None else self.patience_s + 1.0
+        if self.patience_s is None:
+            return 0.0
+        return self.patience_s + 1.0 + (self.far.first_byte_s if self.far else 0.0)
 
 
 def here_or_paired(call: Call, name: str) -> Destination:
@@ -69,8 +71,10 @@ def in_cloud(call: Call, resolution: Resolution, cloud: str) -> Destination:
             key_name=consumer.name if consumer else None,
         )
 
-    max_wait_s = call.gateway.deps.settings().queue.max_wait_s
-    far = Far(f"{CLOUD}{cloud}", True, reach, lambda failed: clouds.note(cloud, failed=failed), max_wait_s)
+    settings = call.gateway.deps.settings()
+    own = settings.clouds.get(cloud)
+    times_s = settings.queue.max_wait_s, own.first_byte_s if own else 0.0
+    far = Far(f"{CLOUD}{cloud}", True, reach, lambda failed: clouds.note(cloud, failed=failed), *times_s)
     return Destination(resolution, cloud_spec(cloud, model), far)
 
 
@@ -87,6 +91,6 @@ def _at_node(gateway: Gateway, resolution: Resolution, node: str) -> Destination
             retry_after_s=2,
         )
     spec = peer_spec(node, resolution.model_id, model_at(view, resolution.model_id))
-    max_wait_s = gateway.deps.settings().queue.max_wait_s
-    far = Far(node, False, partial(nodes.reach, node), lambda failed: nodes.note(node, failed=failed), max_wait_s)
+    times_s = gateway.deps.settings().queue.max_wait_s, FIRST_BYTE_S
+    far = Far(node, False, partial(nodes.reach, node), lambda failed: nodes.note(node, failed=failed), *times_s)
     return Destination(resolution, spec, far)

@@ -215,3 +215,13 @@ async def test_a_provider_without_the_route_is_followed_by_the_next() -> None:
         ) as response:
             assert (response.status, answered(response)[0]) == (200, "here")
         assert not bodies(w.sky)
+
+
+async def test_a_stream_of_a_provider_that_hangs_is_left_for_the_next_before_its_client_was_told_anything() -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(hang_after_tokens=0))) as w:
+        sky = {"url": "http://sky", "api_key": "env:SKY", "first_byte_s": 1.8}
+        w.set(queue={"max_wait_s": 0.2}, gateway={"heartbeat_s": 0.1}, clouds={"sky": sky})
+        w.cloud.first_byte_s = 1.8
+        response, body = await w.ask("research", stream=True)
+        assert (response.status, answered(response)[0]) == (200, "here")
+        assert b"[DONE]" in body
