@@ -16,6 +16,8 @@ from roost.errors import BadConfiguration, NotFound
 _FILE_MODE = 0o600
 _ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST_NAME = 64
+#: Of a key's digest, that stand for its machine.
+_FEWEST_DIGITS = 8
 MOST_ADDRESSES = 8
 ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253}):\d{1,5}$"
 
@@ -75,10 +77,12 @@ class PeerBook:
 
     def named(self, name: str) -> Peer | None:
         """By its name, or the first digits (8 or more) of its key's digest."""
-        for peer in self.all():
-            if peer.name == name or (len(name) >= 8 and peer.node_id.startswith(name)):
-                return peer
-        return None
+        peers = self.all()
+        by_name = next((peer for peer in peers if peer.name == name), None)
+        if by_name is not None or len(name) < _FEWEST_DIGITS:
+            return by_name
+        # A machine may call itself as another one's key begins: names come first.
+        return next((peer for peer in peers if peer.node_id.startswith(name)), None)
 
     def problem(self) -> str | None:
         """Why the file cannot be used; nobody is paired then. None when it can."""

@@ -31,6 +31,13 @@ def test_a_peer_is_found_by_key_name_and_the_first_digits_of_its_key(book: PeerB
     assert book.named("a" * 7) is None and book.get("b" * 64) is None
 
 
+def test_a_machine_that_calls_itself_as_anothers_key_begins_is_not_taken_for_that_one(book: PeerBook) -> None:
+    book.put(peer("box", "a"))
+    book.put(peer("aaaaaaaa", "b"))
+    assert book.revoke("aaaaaaaa", 5.0).node_id == "b" * 64
+    assert [one.name for one in book.all()] == ["box"]
+
+
 def test_the_file_is_its_owners_alone(book: PeerBook, tmp_path: Path) -> None:
     book.put(peer("box"))
     assert stat.S_IMODE((tmp_path / "node/peers.json").stat().st_mode) == 0o600
