@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from roost.nodes.types import Link
 from roost.store.keys import Consumer
 from roost.testing.engine import Behaviour, EngineOptions
 from roost.testing.wait import until
@@ -225,3 +226,28 @@ async def test_a_stream_of_a_provider_that_hangs_is_left_for_the_next_before_its
         response, body = await w.ask("research", stream=True)
         assert (response.status, answered(response)[0]) == (200, "here")
         assert b"[DONE]" in body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_paired_machine_that_answers_with_another_model_is_not_believed(stream: bool) -> None:
+    behaviour = Behaviour(headers={"x-roost-model": "org/other"})
+    async with world(basement=EngineOptions(behave=behaviour)) as w:
+        response, body = await w.ask(BIG, stream=stream)
+        assert (response.status, response.headers["x-roost-model"]) == (502, BIG)
+        assert b"choices" not in body
+        response, _ = await w.ask("coding", stream=stream)
+        assert answered(response)[:2] == ("here", MODEL)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"])
+async def test_what_a_machine_that_has_told_nothing_yet_answers_with_is_told_as_it_is(path: str, stream: bool) -> None:
+    behaviour = Behaviour(headers={"x-roost-model": BIG})
+    async with world(basement=EngineOptions(behave=behaviour)) as w:
+        w.peer.models, w.peer.roles, w.peer.link = (), {}, Link.CONNECTING
+        said = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, "input": "hi", "stream": stream}
+        sent = {key: value for key, value in said.items() if (key != "input") is (path != "/v1/responses")}
+        status, headers, body = await raw(w, path, json.dumps({"model": "coding@basement", **sent, "stream": stream}))
+        assert status == 200, body
+        assert {name.lower(): value for name, value in headers.items()}["x-roost-model"] == BIG
+        assert b"coding@basement" not in body and f'"{BIG}"'.encode() in body
