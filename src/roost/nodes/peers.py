@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from roost.config.files import locked, replace_file
+from roost.config.places import LOCAL
 from roost.errors import BadConfiguration, NotFound
 
 _FILE_MODE = 0o600
@@ -90,13 +91,13 @@ class PeerBook:
 
     def put(self, peer: Peer, *, taken: str = "") -> Peer:
         """Takes a peer in, or in again; its name is made one of its own: not another peer's, and not `taken`, this
-        machine's. Raises BadConfiguration, StorageFull."""
+        machine's, nor the word for it among candidates. Raises BadConfiguration, StorageFull."""
         placed = peer
 
         def with_it(before: tuple[Peer, ...]) -> tuple[Peer, ...]:
             nonlocal placed
             others = tuple(one for one in before if one.node_id != peer.node_id)
-            used = {taken, *(one.name for one in others if one.revoked_at is None)}
+            used = {taken, LOCAL, *(one.name for one in others if one.revoked_at is None)}
             placed = peer.model_copy(update={"name": free_name(peer.name, used)})
             return (*others, placed)
 

@@ -17,7 +17,7 @@ from roost.errors import NodeUnreachable
 from roost.nodes.breaker import FAILURES, WITHIN_S, Breaker
 from roost.nodes.identity import Identity
 from roost.nodes.peers import MOST_ADDRESSES, Peer
-from roost.nodes.questions import UNREACHED, OneAddress, Refusal, explained, split_address, told_by
+from roost.nodes.questions import UNREACHED, OneAddress, Refusal, explained, shown, split_address, told_by
 from roost.nodes.shapes import News, PeerStatus
 from roost.nodes.tls import client_context, node_host
 from roost.nodes.types import FIRST_BYTE_S, Link, NodeView
@@ -183,10 +183,10 @@ class Way:
             link=Link.UP,
             latency_s=now - began_at,
             seen_at=time.time(),
-            version=status.version,
+            version=shown(status.version),
             draining=status.draining,
-            models=tuple(model.seen() for model in status.models),
-            roles=dict(status.roles),
+            models=status.sound_models(),
+            roles=status.sound_roles(),
             budget_bytes=status.budget_bytes,
             free_bytes=status.free_bytes,
             wakes=self._view.wakes,
