@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -251,3 +252,23 @@ async def test_what_a_machine_that_has_told_nothing_yet_answers_with_is_told_as_
         assert status == 200, body
         assert {name.lower(): value for name, value in headers.items()}["x-roost-model"] == BIG
         assert b"coding@basement" not in body and f'"{BIG}"'.encode() in body
+
+
+async def test_local_only_that_is_set_while_a_request_waits_holds_for_it() -> None:
+    async with world(basement=EngineOptions(behave=Behaviour(hang_after_tokens=0))) as w:
+        classes = {"two": {"candidates": ["basement/coding", "cloud:sky/gpt"]}}
+        w.set(classes=classes)
+        w.peer.first_byte_s = 0.5
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(w.ask("two"))
+            await until(lambda: bool(w.basement.recorder.requests))
+            w.set(classes=classes, privacy={"local_only": True})
+        assert asked.result()[0].status == 503
+        assert not bodies(w.sky)
+
+
+@pytest.mark.parametrize("name", ["cloud:", "cloud:/", "cloud:sky", "cloud:sky/", "cloud:nope/gpt"])
+async def test_a_provider_that_nobody_knows_is_404(name: str) -> None:
+    async with world() as w:
+        response, body = await w.ask(name)
+        assert (response.status, json.loads(body)["error"]["code"]) == (404, "model_not_found")
