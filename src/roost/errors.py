@@ -1,7 +1,8 @@
 """Every error that roost answers with, as one tree.
 
 RoostError
-├── BadRequest 400            InvalidJson, InvalidUtf8, MissingParameter, InvalidType, ContextLengthExceeded, Refused
+├── BadRequest 400            InvalidJson, InvalidUtf8, MissingParameter, InvalidType, ContextLengthExceeded, Refused,
+│                             NotOffered
 ├── InvalidApiKey 401
 ├── Forbidden 403             OriginNotAllowed, HostNotAllowed, TlsRequired, SecretInPrompt, NotPaired, InviteRefused
 ├── NotFound 404              ModelNotFound
@@ -86,6 +87,10 @@ class Refused(BadRequest):
     """The request is well formed but this model or engine cannot honour it; the message names which and why."""
 
     code = "unsupported_parameter"
+
+
+class NotOffered(Refused):
+    """The place that was asked does not offer this; another one may."""
 
 
 class InvalidApiKey(RoostError):

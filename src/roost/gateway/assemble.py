@@ -6,6 +6,8 @@ from typing import Any
 
 #: Text that arrives in pieces; every other field of a delta is taken as it is.
 _PIECEWISE = ("content", "reasoning", "reasoning_content", "refusal", "text", "arguments")
+#: Objects of a delta that come in pieces too, and their text.
+_PIECES_OF = {"audio": ("data", "transcript"), "function_call": ("arguments",)}
 _SHAPES = {"chat.completion.chunk": "chat.completion"}
 
 
@@ -60,19 +62,45 @@ def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
         if key == "tool_calls":
             for call in value or ():
                 _merge_call(message.setdefault("tool_calls", {}), call)
+        elif key in _PIECES_OF and isinstance(value, dict):
+            _merge_object(message, key, value)
         elif key in _PIECEWISE and isinstance(value, str):
             _add_text(message, key, value)
+        elif isinstance(value, list) and isinstance(message.get(key), list) and not isinstance(message[key], _Text):
+            # Annotations, images, details of thoughts: each piece brings further ones.
+            message[key] = [*message[key], *value]
         elif value is not None or key not in message:
             message[key] = value
 
 
+def _merge_object(message: dict[str, Any], key: str, piece: dict[str, Any]) -> None:
+    held = message.get(key)
+    if not isinstance(held, dict):
+        held = message[key] = {}
+    for name, value in piece.items():
+        if name in _PIECES_OF[key] and isinstance(value, str):
+            _add_text(held, name, value)
+        elif value is not None:
+            held[name] = value
+
+
 def _merge_call(calls: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
-    call = calls.setdefault(int(piece.get("index", 0)), {})
+    call = calls.setdefault(_place_of(calls, piece), {})
     for key, value in piece.items():
         if key == "function":
             _merge_function(call.setdefault("function", {}), value or {})
         elif key != "index" and value is not None:
             call[key] = value
+
+
+def _place_of(calls: dict[int, dict[str, Any]], piece: dict[str, Any]) -> int:
+    """Some providers number no calls, or all of them 0: one with a name and an id of its own is another one."""
+    index = piece.get("index")
+    place = index if isinstance(index, int) else max(calls, default=0)
+    held = calls.get(place)
+    begins = bool(piece.get("id")) and bool((piece.get("function") or {}).get("name"))
+    is_other = begins and held is not None and held.get("id") not in (None, piece["id"])
+    return max(calls) + 1 if is_other else place
 
 
 def _merge_function(function: dict[str, Any], piece: dict[str, Any]) -> None:
@@ -101,6 +129,9 @@ def _finished(choice: dict[str, Any]) -> dict[str, Any]:
     if "message" not in choice:
         return done
     message = done["message"] = _joined(choice["message"])
+    for key in _PIECES_OF:
+        if isinstance(message.get(key), dict):
+            message[key] = _joined(message[key])
     if "tool_calls" in message:
         message["tool_calls"] = [_finished_call(call) for _, call in sorted(message["tool_calls"].items())]
     return done

@@ -11,10 +11,12 @@ from aiohttp import web
 from roost.config.settings import Settings
 from roost.errors import (
     BadGateway,
+    CloudRefused,
     ConcurrencyLimit,
     ContextLengthExceeded,
     GatewayTimeout,
     InternalError,
+    NotOffered,
     RateLimitExceeded,
     RoostError,
     SecretInPrompt,
@@ -31,7 +33,7 @@ Serve = Callable[[Destination], Awaitable[web.StreamResponse]]
 #: With these another one may do better; every other error is about the request itself.
 _ANOTHER_MAY = (
     *(Unavailable, BadGateway, GatewayTimeout, InternalError),
-    *(ConcurrencyLimit, RateLimitExceeded, ContextLengthExceeded),
+    *(ConcurrencyLimit, RateLimitExceeded, ContextLengthExceeded, NotOffered),
 )
 
 
@@ -90,6 +92,7 @@ class _Attempts:
         if far is None or not far.is_cloud:
             response = await self._serve(destination)
         else:
+            self._check_still_allowed(destination)
             await self._keep_secrets(destination)
             try:
                 response = await self._serve(destination)
@@ -106,6 +109,13 @@ class _Attempts:
     def _only_busy(self) -> bool:
         """Nobody before failed: who serves a conversation because a better one is away does not keep it."""
         return all(one.endswith(f"={ConcurrencyLimit.code}") for one in self._call.exchange.tried)
+
+    def _check_still_allowed(self, destination: Destination) -> None:
+        """Others were waited for, and the settings may have changed since."""
+        if self._call.gateway.deps.settings().privacy.local_only:
+            raise CloudRefused(
+                f"the request was not sent to {destination.label}: privacy.local_only is set by now", should_retry=False
+            )
 
     async def _keep_secrets(self, destination: Destination) -> None:
         """Raises SecretInPrompt, naming the kind and never the thing."""

@@ -11,13 +11,11 @@ from roost.gateway.call import Call
 from roost.gateway.elsewhere import cloud_spec, model_at, peer_spec, view_of_node
 from roost.gateway.far import Far
 from roost.gateway.state import Gateway
-from roost.nodes.types import Link
+from roost.nodes.types import FIRST_BYTE_S, Link
 from roost.registry.types import Resolution
 from roost.workers.types import FarServer
 
 CLOUD = "cloud:"
-#: A paired machine sends heartbeats long before.
-_PEER_FIRST_BYTE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Destination:
         """How long a stream's client is told nothing, so that another one may still serve it."""
         if self.patience_s is None:
             return 0.0
-        return max(self.patience_s, self.far.first_byte_s if self.far else 0.0) + 1.0
+        return self.patience_s + 1.0 + (self.far.first_byte_s if self.far else 0.0)
 
 
 def here_or_paired(call: Call, name: str) -> Destination:
@@ -75,14 +73,8 @@ def in_cloud(call: Call, resolution: Resolution, cloud: str) -> Destination:
 
     settings = call.gateway.deps.settings()
     own = settings.clouds.get(cloud)
-    far = Far(
-        f"{CLOUD}{cloud}",
-        True,
-        reach,
-        lambda failed: clouds.note(cloud, failed=failed),
-        settings.queue.max_wait_s,
-        own.first_byte_s if own else _PEER_FIRST_BYTE_S,
-    )
+    times_s = settings.queue.max_wait_s, own.first_byte_s if own else 0.0
+    far = Far(f"{CLOUD}{cloud}", True, reach, lambda failed: clouds.note(cloud, failed=failed), *times_s)
     return Destination(resolution, cloud_spec(cloud, model), far)
 
 
@@ -99,13 +91,6 @@ def _at_node(gateway: Gateway, resolution: Resolution, node: str) -> Destination
             retry_after_s=2,
         )
     spec = peer_spec(node, resolution.model_id, model_at(view, resolution.model_id))
-    max_wait_s = gateway.deps.settings().queue.max_wait_s
-    far = Far(
-        node,
-        False,
-        partial(nodes.reach, node),
-        lambda failed: nodes.note(node, failed=failed),
-        max_wait_s,
-        _PEER_FIRST_BYTE_S,
-    )
+    times_s = gateway.deps.settings().queue.max_wait_s, FIRST_BYTE_S
+    far = Far(node, False, partial(nodes.reach, node), lambda failed: nodes.note(node, failed=failed), *times_s)
     return Destination(resolution, spec, far)

@@ -10,6 +10,8 @@ from roost.errors import ModelNotFound
 from roost.nodes.types import Link, Nodes, NodeView, PeerModel
 
 _CAPABILITIES = frozenset(get_args(Capability))
+#: Of a model that nobody has told of yet.
+_PERHAPS = frozenset(("chat", "completion", "embedding", "rerank", "tools", "vision"))
 
 
 class PairedModels:
@@ -54,7 +56,9 @@ def model_at(view: NodeView, model_id: str) -> PeerModel | None:
 
 def peer_spec(node: str, model_id: str, told: PeerModel | None) -> ModelSpec:
     """A paired machine's model in the words of this one's; what it did not tell is not checked here but there."""
-    capabilities = told.capabilities if told else frozenset(("chat", "completion", "embedding", "rerank", "vision"))
+    capabilities = (
+        told.capabilities if told else frozenset(("chat", "completion", "embedding", "rerank", "tools", "vision"))
+    )
     return _declared(
         model_id, node, capabilities, told.context_length if told else None, told.fingerprint if told else ""
     )

@@ -46,7 +46,7 @@ class Far:
     note: Callable[[bool], None]
     #: How long a machine may take to come up, or a connection to be made.
     max_wait_s: float
-    #: How long a stream may take to its first byte, at the most.
+    #: How long its silence may last before the first byte of an answer.
     first_byte_s: float
 
 

@@ -11,8 +11,8 @@ from roost.errors import (
     CloudRefused,
     InternalError,
     NodeUnreachable,
+    NotOffered,
     RateLimitExceeded,
-    Refused,
     RoostError,
     UpstreamDisconnected,
 )
@@ -91,7 +91,11 @@ def _of_cloud(
             f"{far.name} refused its key (status {status}){said}; see api_key in [clouds]", should_retry=False
         )
     if status == 404:
-        return Refused(f"{far.name} has no {model_id}{said}", param="model")
+        return NotOffered(f"{far.name} has no {model_id}{said}", param="model")
+    if status == 413:
+        return NotOffered(f"{far.name} takes no request of this size{said}")
+    if status == 402:
+        return CloudRefused(f"{far.name} wants to be paid first (status 402){said}", should_retry=False)
     if status == 429:
         return RateLimitExceeded(f"{far.name} takes no more requests now{said}", retry_after_s=retry_after_s or 1)
     if status >= 500 or status == _OVERLOADED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -13,10 +13,11 @@ from yarl import URL
 
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Settings
-from roost.errors import ConcurrencyLimit, RoostError, UpstreamDisconnected
+from roost.errors import ConcurrencyLimit, RoostError, UnusableAnswer, UpstreamDisconnected
 from roost.gateway.call import Call
 from roost.gateway.context import check_exactly
 from roost.gateway.document import Document
+from roost.gateway.exchange import header_value
 from roost.gateway.far import Far, far_changes, lost_afar
 from roost.gateway.far_errors import frame_afar, refused_afar
 from roost.gateway.fields import prompt_texts
@@ -210,7 +211,26 @@ class Job:
         response = await worker.wire.post(self.surface.path, body, keep=not streams or self.far is not None)
         if response.status != 200:
             raise await self._refusal(response)
+        self._check_served(response)
         return response
+
+    def _check_served(self, response: Posted) -> None:
+        """A paired machine says which model answers. Raises UnusableAnswer for another one than it told to have; where
+        it had told nothing yet, its word is what the answer is called by."""
+        served = response.headers.get("x-roost-model")
+        if self.far is None or self.far.is_cloud or served in (None, header_value(self.model_id)):
+            return
+        if self.spec.fingerprint:
+            response.close()
+            raise UnusableAnswer(
+                f"{self.far.name} answered with another model than {self.model_id}, which it was asked for; nothing of "
+                "it was passed on",
+                should_retry=False,
+            )
+        self.spec = self.spec.model_copy(update={"id": str(served)})
+        exchange = self.call.exchange
+        if exchange.resolution is not None:
+            exchange.resolution = replace(exchange.resolution, model_id=str(served))
 
     async def _refusal(self, response: Posted) -> RoostError:
         try:

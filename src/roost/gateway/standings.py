@@ -57,11 +57,8 @@ def candidate(call: Call, rule: Rule, conditions: CandidateSettings, surface: Su
         standing, destination = _standing(call, rule, resolution)
     except RoostError as error:
         return Candidate(Option(conditions, place, Standing(why_not=error.message), abilities), None)
-    lacking = _lacking(rule, standing)
-    if lacking is not None:
-        standing = replace(standing, why_not=lacking)
     return Candidate(
-        Option(conditions, place, standing, abilities),
+        Option(conditions, place, standing, abilities, rule.requires),
         replace(destination, label=conditions.to) if destination else None,
     )
 
@@ -130,11 +127,3 @@ def _of_cloud(call: Call, resolution: Resolution, cloud: str) -> tuple[Standing,
     able = frozenset[str](destination.spec.capabilities)
     closed = view.closed if view else None
     return Standing(destination.spec.id, closed, destination.spec.context_length, able), destination
-
-
-def _lacking(rule: Rule, standing: Standing) -> str | None:
-    """What the class requires and the model there lacks."""
-    if standing.why_not is not None or standing.capabilities is None:
-        return None
-    missing = [one for one in rule.requires if one not in standing.capabilities]
-    return f"its model lacks {', '.join(missing)}, which {rule.name} requires" if missing else None

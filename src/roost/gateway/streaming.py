@@ -65,6 +65,9 @@ async def stream_answer(
 
 async def _relay(job: Job, out: ClientStream, new_rewriter: Callable[[], StreamRewriter]) -> None:
     upstream = await job.run(lambda worker: _attempt(job, worker), job.ticket.worker)
+    if job.far is not None and not out.begun:
+        # Who has answered is known for certain only now.
+        out.response.headers.update(job.call.exchange.headers())
     rewriter, stages, first = new_rewriter(), stages_of(job), None
     try:
         if not stages:

@@ -7,7 +7,7 @@ from typing import Any
 
 from roost.catalog.spec import ModelSpec
 from roost.config.settings import Settings
-from roost.errors import Refused
+from roost.errors import NotOffered, Refused
 from roost.gateway.fields import check_images
 from roost.registry.types import Resolution
 from roost.workers.types import ReadyWorker
@@ -58,9 +58,9 @@ def check_model(
 
 
 def check_engine(surface: Surface, worker: ReadyWorker) -> None:
-    """Raises Refused when the worker's engine does not offer the route."""
+    """Raises NotOffered when the worker's engine does not offer the route."""
     if surface.name not in worker.traits.surfaces:
-        raise Refused(
+        raise NotOffered(
             f"{worker.model_id} cannot serve {surface.path}: its engine {worker.engine} offers "
             f"{', '.join(sorted(worker.traits.surfaces))}",
             param="model",

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from roost.config.far import CandidateSettings, ClassSettings
-from roost.config.places import Kind
+from roost.config.places import Kind, parse_place
 from roost.config.settings import Settings
 from roost.errors import (
     CloudRefused,
     ContextLengthExceeded,
+    ModelNotFound,
     ModelUnavailable,
     NodeUnreachable,
     Refused,
@@ -78,6 +79,7 @@ def rule_of(call: Call, name: str, settings: Settings) -> Rule | None:
     asked_class = _class_in_header(call, settings)
     asked = settings.classes[asked_class] if asked_class is not None else None
     if name.startswith(CLOUD):
+        _check_known(call, name)
         own_place = (CandidateSettings(to=name),)
         # Nothing but the name says where it goes; that the work is private holds all the same.
         if asked_class is not None and asked is not None and asked.private:
@@ -95,8 +97,20 @@ def rule_of(call: Call, name: str, settings: Settings) -> Rule | None:
         is_private = any(one is not None and one.private for one in (asked, role, named))
         return _class_rule(asked_class, asked, name if is_role else "default", is_private=is_private)
     if role is not None:
-        return Rule(name, role.candidates, role.private, name) if role.candidates else None
+        own = Rule(name, role.candidates, role.private, name, requires=role.requires)
+        return own if role.candidates else None
     return None if named is None else _class_rule(name, named, "default", is_private=named.private)
+
+
+def _check_known(call: Call, name: str) -> None:
+    """Raises ModelNotFound for a provider, or a model of it, that the settings do not name."""
+    try:
+        place = parse_place(name)
+    except ValueError:
+        raise ModelNotFound(
+            f'cannot serve "{shown_name(name)}": a model of a provider is written cloud:NAME/MODEL', param="model"
+        ) from None
+    call.gateway.deps.clouds.model(place.where, place.name or "")
 
 
 def _class_rule(name: str, own: ClassSettings, local: str, *, is_private: bool) -> Rule:

@@ -11,11 +11,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from roost.config.files import locked, replace_file
+from roost.config.places import LOCAL
 from roost.errors import BadConfiguration, NotFound
 
 _FILE_MODE = 0o600
 _ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST_NAME = 64
+#: Of a key's digest, that stand for its machine.
+_FEWEST_DIGITS = 8
 MOST_ADDRESSES = 8
 ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253}):\d{1,5}$"
 
@@ -75,10 +78,12 @@ class PeerBook:
 
     def named(self, name: str) -> Peer | None:
         """By its name, or the first digits (8 or more) of its key's digest."""
-        for peer in self.all():
-            if peer.name == name or (len(name) >= 8 and peer.node_id.startswith(name)):
-                return peer
-        return None
+        peers = self.all()
+        by_name = next((peer for peer in peers if peer.name == name), None)
+        if by_name is not None or len(name) < _FEWEST_DIGITS:
+            return by_name
+        # A machine may call itself as another one's key begins: names come first.
+        return next((peer for peer in peers if peer.node_id.startswith(name)), None)
 
     def problem(self) -> str | None:
         """Why the file cannot be used; nobody is paired then. None when it can."""
@@ -86,13 +91,13 @@ class PeerBook:
 
     def put(self, peer: Peer, *, taken: str = "") -> Peer:
         """Takes a peer in, or in again; its name is made one of its own: not another peer's, and not `taken`, this
-        machine's. Raises BadConfiguration, StorageFull."""
+        machine's, nor the word for it among candidates. Raises BadConfiguration, StorageFull."""
         placed = peer
 
         def with_it(before: tuple[Peer, ...]) -> tuple[Peer, ...]:
             nonlocal placed
             others = tuple(one for one in before if one.node_id != peer.node_id)
-            used = {taken, *(one.name for one in others if one.revoked_at is None)}
+            used = {taken, LOCAL, *(one.name for one in others if one.revoked_at is None)}
             placed = peer.model_copy(update={"name": free_name(peer.name, used)})
             return (*others, placed)
 

@@ -51,9 +51,14 @@ def split_address(address: str) -> tuple[str, int]:
 def told_by(body: bytes) -> str | None:
     """The message of an error object of a roost; None for anything else."""
     try:
-        return str(json.loads(body)["error"]["message"])[:500]
+        return shown(str(json.loads(body)["error"]["message"]))
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def shown(said: str) -> str:
+    """What another machine said, as it may stand in lists, logs and on a terminal: bounded, printable."""
+    return "".join(letter if letter.isprintable() else " " for letter in said[:500])
 
 
 def explained(error: Exception, address: str) -> tuple[str, str | None]:

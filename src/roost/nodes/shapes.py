@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from roost.nodes.peers import ADDRESS, MOST_ADDRESSES
 from roost.nodes.types import PeerModel
 
+#: Of a model's id, and of a word such as its state.
+_LONGEST_ID, _LONGEST_WORD = 512, 40
+_MOST_NAMES = 4096
 _Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
 _Addresses = Annotated[tuple[_Address, ...], Field(max_length=MOST_ADDRESSES)]
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -49,6 +52,19 @@ class PeerStatus(Said):
     roles: dict[str, str] = Field(default_factory=dict)
     budget_bytes: int | None = None
     free_bytes: int | None = None
+
+    def sound_models(self) -> tuple[PeerModel, ...]:
+        """Those that could be asked for; a machine may say anything, and its models are looked through at requests."""
+        told = (model for model in self.models if _is_name(model.id) and len(model.state) <= _LONGEST_WORD)
+        return tuple(model.seen() for model, _ in zip(told, range(_MOST_NAMES), strict=False))
+
+    def sound_roles(self) -> dict[str, str]:
+        told = ((role, to) for role, to in self.roles.items() if _is_name(role) and _is_name(to))
+        return {role: to for (role, to), _ in zip(told, range(_MOST_NAMES), strict=False)}
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 
 class News(Said):

@@ -11,6 +11,9 @@ from typing import Protocol
 from roost.engines.far import FarServer
 from roost.errors import NodeUnreachable
 
+#: Peers send a heartbeat every ten seconds: three missed are silence.
+FIRST_BYTE_S = 30.0
+
 
 class Link(StrEnum):
     #: Asked and answered.

@@ -17,18 +17,17 @@ from roost.errors import NodeUnreachable
 from roost.nodes.breaker import FAILURES, WITHIN_S, Breaker
 from roost.nodes.identity import Identity
 from roost.nodes.peers import MOST_ADDRESSES, Peer
-from roost.nodes.questions import UNREACHED, OneAddress, Refusal, explained, split_address, told_by
+from roost.nodes.questions import UNREACHED, OneAddress, Refusal, explained, shown, split_address, told_by
 from roost.nodes.shapes import News, PeerStatus
 from roost.nodes.tls import client_context, node_host
-from roost.nodes.types import Link, NodeView
+from roost.nodes.types import FIRST_BYTE_S, Link, NodeView
 
 log = structlog.get_logger(__name__)
 
 #: An answer to a look that has not come by then will not.
 _LOOK_TIMEOUT_S = 5.0
 _LARGEST_STATUS_BYTES = 4 * 2**20
-#: Peers send a heartbeat every ten seconds: three missed are silence.
-FIRST_BYTE_S, IDLE_S = 30.0, 35.0
+IDLE_S = 35.0
 #: A machine that wakes is looked at so often, and called again after so long.
 _WAKING_LOOK_S, _WAKE_AGAIN_S = 0.5, 5.0
 #: An unused connection is kept for less time than the other end keeps it.
@@ -185,10 +184,10 @@ class Way:
             link=Link.UP,
             latency_s=now - began_at,
             seen_at=time.time(),
-            version=status.version,
+            version=shown(status.version),
             draining=status.draining,
-            models=tuple(model.seen() for model in status.models),
-            roles=dict(status.roles),
+            models=status.sound_models(),
+            roles=status.sound_roles(),
             budget_bytes=status.budget_bytes,
             free_bytes=status.free_bytes,
             wakes=self._view.wakes,

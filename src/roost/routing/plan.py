@@ -54,6 +54,8 @@ class Option:
     standing: Standing
     #: What its model must be able to do, one of them: `chat`, `embedding`; empty: nothing is asked.
     abilities: frozenset[str] = frozenset()
+    #: What the role or class asks of its model, all of it.
+    requires: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -134,6 +136,8 @@ def _unable(option: Option, ask: Ask) -> str | None:
         return None
     if option.abilities and not option.abilities & able:
         return f"its model cannot serve this route: it can do {', '.join(sorted(able)) or 'nothing that is known'}"
+    if missing := [one for one in option.requires if one not in able]:
+        return f"its model lacks {', '.join(missing)}, which is required"
     if ask.images and "vision" not in able:
         return "its model cannot see images"
     return None

@@ -102,6 +102,7 @@ class FakeCloud:
     closed: str | None = None
     refusal: RoostError | None = None
     max_tokens_field: str = "max_completion_tokens"
+    surfaces: frozenset[str] = _SURFACES
     first_byte_s: float | None = None
     idle_s: float | None = None
     noted: list[bool] = field(default_factory=list)
@@ -149,7 +150,7 @@ class FakeClouds:
             raise CloudRefused(own.closed)
         headers = {"Authorization": "Bearer sk-of-the-provider"}
         server = _server(self._session, f"cloud:{cloud}", own.url, headers, own.first_byte_s, own.idle_s)
-        return replace(server, max_tokens_field=own.max_tokens_field)
+        return replace(server, max_tokens_field=own.max_tokens_field, surfaces=own.surfaces)
 
     def note(self, cloud: str, *, failed: bool) -> None:
         self.providers[cloud].noted.append(failed)

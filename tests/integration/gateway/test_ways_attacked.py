@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import aiohttp
 import pytest
 
+from roost.nodes.types import Link
 from roost.store.keys import Consumer
 from roost.testing.engine import Behaviour, EngineOptions
 from roost.testing.wait import until
 from tests.integration.gateway.front import chat_body
-from tests.integration.gateway.test_ways import BIG, KEY, World, answered, bodies, world
+from tests.integration.gateway.test_ways import BIG, KEY, MODEL, World, answered, bodies, world
 
 SECRET = "use SECRET-1 please"
 
@@ -116,6 +118,16 @@ async def test_an_error_about_a_secret_names_the_place_that_refused_it() -> None
         assert (response.headers["x-roost-node"], response.headers["x-roost-model"]) == ("cloud:sky", "gpt")
 
 
+async def test_a_role_that_requires_what_the_first_candidate_lacks_goes_to_the_next() -> None:
+    async with world() as w:
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt", "local"], "requires": ["chat"]}})
+        response, _ = await w.ask("coding")
+        assert answered(response)[0] == "cloud:sky"
+        w.set(roles={"coding": {"candidates": ["cloud:sky/gpt", "local"], "requires": ["completion"]}})
+        response, _ = await w.ask("coding")
+        assert (response.status, *answered(response)[:2]) == (200, "here", MODEL)
+
+
 async def test_a_clamp_of_a_role_holds_at_a_provider_with_another_word_for_it() -> None:
     async with world() as w:
         filters = {"clamp": {"max_tokens": {"max": 100}}}
@@ -176,3 +188,77 @@ async def test_who_leaves_a_provider_before_its_first_word_has_the_prompt_booked
         await until(lambda: bool(w.clouds.booked))
         assert w.clouds.booked[0][3] > 0
         assert (await w.row()).status == 499
+
+
+@pytest.mark.parametrize("status", [402, 404, 413])
+async def test_a_provider_that_cannot_do_it_is_followed_by_the_next(status: int) -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(status=status, body="{}"))) as w:
+        response, _ = await w.ask("research")
+        assert (response.status, answered(response)[0]) == (200, "here")
+        response, _ = await w.ask("only-cloud")
+        assert response.status >= 400
+
+
+async def test_a_provider_without_the_route_is_followed_by_the_next() -> None:
+    async with world() as w:
+        w.cloud.surfaces = frozenset({"chat"})
+        async with w.session.post(
+            f"{w.url}/v1/completions", json={"model": "research", "prompt": "hi"}, headers=KEY
+        ) as response:
+            assert (response.status, answered(response)[0]) == (200, "here")
+        assert not bodies(w.sky)
+
+
+async def test_a_stream_of_a_provider_that_hangs_is_left_for_the_next_before_its_client_was_told_anything() -> None:
+    async with world(sky=EngineOptions(behave=Behaviour(hang_after_tokens=0))) as w:
+        sky = {"url": "http://sky", "api_key": "env:SKY", "first_byte_s": 1.8}
+        w.set(queue={"max_wait_s": 0.2}, gateway={"heartbeat_s": 0.1}, clouds={"sky": sky})
+        w.cloud.first_byte_s = 1.8
+        response, body = await w.ask("research", stream=True)
+        assert (response.status, answered(response)[0]) == (200, "here")
+        assert b"[DONE]" in body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_paired_machine_that_answers_with_another_model_is_not_believed(stream: bool) -> None:
+    behaviour = Behaviour(headers={"x-roost-model": "org/other"})
+    async with world(basement=EngineOptions(behave=behaviour)) as w:
+        response, body = await w.ask(BIG, stream=stream)
+        assert (response.status, response.headers["x-roost-model"]) == (502, BIG)
+        assert b"choices" not in body
+        response, _ = await w.ask("coding", stream=stream)
+        assert answered(response)[:2] == ("here", MODEL)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"])
+async def test_what_a_machine_that_has_told_nothing_yet_answers_with_is_told_as_it_is(path: str, stream: bool) -> None:
+    behaviour = Behaviour(headers={"x-roost-model": BIG})
+    async with world(basement=EngineOptions(behave=behaviour)) as w:
+        w.peer.models, w.peer.roles, w.peer.link = (), {}, Link.CONNECTING
+        said = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, "input": "hi", "stream": stream}
+        sent = {key: value for key, value in said.items() if (key != "input") is (path != "/v1/responses")}
+        status, headers, body = await raw(w, path, json.dumps({"model": "coding@basement", **sent, "stream": stream}))
+        assert status == 200, body
+        assert {name.lower(): value for name, value in headers.items()}["x-roost-model"] == BIG
+        assert b"coding@basement" not in body and f'"{BIG}"'.encode() in body
+
+
+async def test_local_only_that_is_set_while_a_request_waits_holds_for_it() -> None:
+    async with world(basement=EngineOptions(behave=Behaviour(hang_after_tokens=0))) as w:
+        classes = {"two": {"candidates": ["basement/coding", "cloud:sky/gpt"]}}
+        w.set(classes=classes)
+        w.peer.first_byte_s = 0.5
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(w.ask("two"))
+            await until(lambda: bool(w.basement.recorder.requests))
+            w.set(classes=classes, privacy={"local_only": True})
+        assert asked.result()[0].status == 503
+        assert not bodies(w.sky)
+
+
+@pytest.mark.parametrize("name", ["cloud:", "cloud:/", "cloud:sky", "cloud:sky/", "cloud:nope/gpt"])
+async def test_a_provider_that_nobody_knows_is_404(name: str) -> None:
+    async with world() as w:
+        response, body = await w.ask(name)
+        assert (response.status, json.loads(body)["error"]["code"]) == (404, "model_not_found")

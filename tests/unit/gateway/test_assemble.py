@@ -72,3 +72,34 @@ def test_completions_are_joined() -> None:
     assert answer["choices"] == [
         {"index": 0, "finish_reason": "stop", "text": "ab", "logprobs": {"tokens": ["a", "b"]}}
     ]
+
+
+def test_what_providers_send_in_pieces_besides_text_is_put_together_too() -> None:
+    answer = assembled(
+        chat({"audio": {"id": "a", "transcript": "He", "data": "QU"}, "annotations": [1], "function_call": None}),
+        chat({"audio": {"transcript": "llo", "data": "JD"}, "annotations": [2]}),
+        chat({"function_call": {"name": "f", "arguments": "{"}, "audio": {"expires_at": 9}}),
+        chat({"function_call": {"arguments": "}"}, "refusal": "n"}),
+        chat({"refusal": "o"}, finish_reason="stop"),
+    )
+    assert answer["choices"][0]["message"] == {
+        "role": "assistant",
+        "content": None,
+        "audio": {"id": "a", "transcript": "Hello", "data": "QUJD", "expires_at": 9},
+        "annotations": [1, 2],
+        "function_call": {"name": "f", "arguments": "{}"},
+        "refusal": "no",
+    }
+
+
+def test_calls_that_a_provider_did_not_number_stay_apart() -> None:
+    for index in ({}, {"index": None}, {"index": 0}):
+        calls = [
+            {**index, "id": one, "type": "function", "function": {"name": "f", "arguments": f'{{"a":"{one}"}}'}}
+            for one in "xyz"
+        ]
+        answer = assembled(chat({"tool_calls": calls[:2]}), chat({"tool_calls": calls[2:]}))
+        told = answer["choices"][0]["message"]["tool_calls"]
+        assert [(call["id"], call["function"]["arguments"]) for call in told] == [
+            (one, f'{{"a":"{one}"}}') for one in "xyz"
+        ]

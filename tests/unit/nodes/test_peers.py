@@ -10,7 +10,8 @@ import pytest
 from roost.config.far import NodesSettings
 from roost.errors import BadConfiguration, NotFound
 from roost.nodes.peers import Peer, PeerBook, free_name
-from roost.nodes.questions import split_address
+from roost.nodes.questions import split_address, told_by
+from roost.nodes.shapes import ModelSaid, PeerStatus
 from roost.nodes.wake import magic_packet
 
 
@@ -29,6 +30,36 @@ def test_a_peer_is_found_by_key_name_and_the_first_digits_of_its_key(book: PeerB
     book.put(peer("box"))
     assert book.get("a" * 64) == book.named("box") == book.named("a" * 8) != None  # noqa: E711
     assert book.named("a" * 7) is None and book.get("b" * 64) is None
+
+
+def test_a_machine_that_calls_itself_as_anothers_key_begins_is_not_taken_for_that_one(book: PeerBook) -> None:
+    book.put(peer("box", "a"))
+    book.put(peer("aaaaaaaa", "b"))
+    assert book.revoke("aaaaaaaa", 5.0).node_id == "b" * 64
+    assert [one.name for one in book.all()] == ["box"]
+
+
+def test_no_machine_is_called_by_the_word_for_this_one(book: PeerBook) -> None:
+    assert book.put(peer("local"), taken="here").name == "local-2"
+
+
+def test_what_a_machine_tells_is_bounded_and_printable() -> None:
+    def model(name: str) -> ModelSaid:
+        return ModelSaid(id=name, fingerprint="f", state="resident", context_length=1, capabilities=frozenset())
+
+    names = ("org/fine", "", "a\nb", "\x1b[2J", "x" * 513, *(f"m{number}" for number in range(5000)))
+    status = PeerStatus(
+        name="n",
+        version="1",
+        draining=False,
+        models=tuple(map(model, names)),
+        roles={"a": "b", "c\x1b": "d", "e": "\n"},
+    )
+    told = status.sound_models()
+    assert [one.id for one in told[:2]] == ["org/fine", "m0"]
+    assert len(told) == 4096
+    assert status.sound_roles() == {"a": "b"}
+    assert told_by(b'{"error": {"message": "a\\u001b[2Jb"}}') == "a [2Jb"
 
 
 def test_the_file_is_its_owners_alone(book: PeerBook, tmp_path: Path) -> None:

@@ -40,9 +40,13 @@ async def responses(call: Call) -> web.StreamResponse:
             if not job.streams:
                 return await _whole(job, begun, headers)
             told = Told(begun)
-            return await stream_answer(
-                job, response_stream(job, told, headers), lambda: ResponseRewriter(call.exchange, told, job.model_id)
-            )
+
+            def rewriter() -> ResponseRewriter:
+                # Which model answers is certain only once it does.
+                told.response = {**told.response, "model": job.model_id}
+                return ResponseRewriter(call.exchange, told, job.model_id)
+
+            return await stream_answer(job, response_stream(job, told, headers), rewriter)
         finally:
             job.ticket.leave()
 
@@ -62,5 +66,6 @@ async def _whole(job: Job, begun: Mapping[str, Any], headers: Mapping[str, str])
         values = await held_answer(job, hold)
         exchange = job.call.exchange
         used = usage(exchange.prompt_tokens, exchange.cached_tokens, exchange.completion_tokens)
+        begun = {**begun, "model": job.model_id}
         said = ended_response(begun, output_of(values, begun["id"]), exchange.finish_reason, used)
         return await send_json(job, json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace"), headers)
