@@ -160,7 +160,7 @@ async def test_the_control_socket_needs_no_key_and_alone_may_shut_down(gate: Fro
 
 def _example(path: str) -> str:
     names = {"{name:.+}": MODEL, "{worker:.+}": "daemon", "{role:.+}": "coding", "{target:.+}": f"{MODEL}/health"}
-    names |= {"{invite}": "0" * 16, "{name}": "laptop"}
+    names |= {"{invite}": "0" * 16, "{name}": "laptop", "{digest}": "0" * 64}
     for pattern, value in names.items():
         path = path.replace(pattern, value)
     return path

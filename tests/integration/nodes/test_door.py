@@ -61,7 +61,7 @@ async def test_a_stolen_key_opens_models_and_nothing_else(shared_pair: tuple[Hou
     method, path = name.split(" ", 1)
     route = next(route for route in ROUTES if (route.method, route.path) == (method, path))
     filled = path.replace("{target:.+}", "a/v1/models").replace("{name:.+}", "a")
-    for pattern in ("{worker:.+}", "{role:.+}", "{log:.+}", "{invite}", "{name}"):
+    for pattern in ("{worker:.+}", "{role:.+}", "{log:.+}", "{invite}", "{digest}", "{name}"):
         filled = filled.replace(pattern, "a")
     status, _ = await asked(client, method, filled)
     allowed = route.scope in (Scope.OPEN, Scope.PEER) or route.path in PEER_PATHS
