@@ -272,3 +272,17 @@ async def test_a_provider_that_nobody_knows_is_404(name: str) -> None:
     async with world() as w:
         response, body = await w.ask(name)
         assert (response.status, json.loads(body)["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("model", ["coding", "research"])
+async def test_tokens_are_counted_by_the_first_candidate_that_counts(model: str) -> None:
+    async def count(route: str, body: bytes) -> int | None:
+        return 42
+
+    async with world() as w:
+        w.worker.count_prompt_tokens = count
+        body = json.dumps({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+        status, _, said = await raw(w, "/v1/messages/count_tokens", body)
+        assert (status, json.loads(said)) == (200, {"input_tokens": 42})
+        assert not bodies(w.sky) and not bodies(w.basement)
+        assert not w.clouds.booked
