@@ -23,7 +23,8 @@ from roost.workers.types import (
     ReadyWorker,
 )
 
-#: A provider that answers so is overloaded, or broken.
+#: A provider that answers so is overloaded, or broken. A paired machine says of one model that it cannot serve now, and
+#: is there for all others.
 _FAILED_STATUSES = frozenset({429, *range(500, 600)})
 
 
@@ -134,7 +135,7 @@ def _worker(far: Far, server: FarServer, spec: ModelSpec) -> ReadyWorker:
         pid=None,
         served_name=spec.id,
         session=server.session,
-        wire=_Watched(server, far.note),
+        wire=_Watched(server, far.note, _FAILED_STATUSES if far.is_cloud else frozenset()),
         base_url=server.base_url,
         headers=server.headers,
         # A stream is asked for even where the client wants none: only a stream shows that somebody still works on it.
@@ -158,8 +159,8 @@ async def _no_count(route: str, body: bytes) -> int | None:
 class _Watched:
     """A wire with clocks, whose ends are noted."""
 
-    def __init__(self, server: FarServer, note: Callable[[bool], None]) -> None:
-        self._server, self._note = server, note
+    def __init__(self, server: FarServer, note: Callable[[bool], None], failures: frozenset[int]) -> None:
+        self._server, self._note, self._failures = server, note, failures
         self._wire: FarWire = server.wire
 
     async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:
@@ -175,7 +176,7 @@ class _Watched:
         except (aiohttp.ClientError, OSError):
             self._note(True)
             raise
-        self._note(posted.status in _FAILED_STATUSES)
+        self._note(posted.status in self._failures)
         return replace(posted, content=_Timed(posted.content, server, self._note))
 
 
