@@ -30,7 +30,8 @@ _AWAY_BEFORE_S, _AWAY_WITHIN_S = 0.5, 10.0
 _LOOK_S = 0.5
 #: As long as the official SDKs wait for a provider.
 _WHOLE_ANSWER_S = 600.0
-#: A provider that answers so is overloaded, or broken.
+#: A provider that answers so is overloaded, or broken. A paired machine says of one model that it cannot serve now, and
+#: is there for all others.
 _FAILED_STATUSES = frozenset({429, *range(500, 600)})
 
 
@@ -144,7 +145,7 @@ def _worker(far: Far, server: FarServer, spec: ModelSpec) -> ReadyWorker:
         pid=None,
         served_name=spec.id,
         session=server.session,
-        wire=_Watched(server, far.note),
+        wire=_Watched(server, far.note, _FAILED_STATUSES if far.is_cloud else frozenset()),
         base_url=server.base_url,
         headers=server.headers,
         traits=EngineTraits(
@@ -191,8 +192,8 @@ def _why(server: FarServer, most_s: float | None) -> str:
 class _Watched:
     """A wire with clocks, whose ends are noted."""
 
-    def __init__(self, server: FarServer, note: Callable[[bool], None]) -> None:
-        self._server, self._note = server, note
+    def __init__(self, server: FarServer, note: Callable[[bool], None], failures: frozenset[int]) -> None:
+        self._server, self._note, self._failures = server, note, failures
         self._wire: FarWire = server.wire
 
     async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:
@@ -208,7 +209,7 @@ class _Watched:
         except (aiohttp.ClientError, OSError):
             self._note(True)
             raise
-        self._note(posted.status in _FAILED_STATUSES)
+        self._note(posted.status in self._failures)
         return replace(posted, content=_Timed(posted.content, server, self._note))
 
 

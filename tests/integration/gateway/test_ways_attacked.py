@@ -262,3 +262,29 @@ async def test_a_provider_that_nobody_knows_is_404(name: str) -> None:
     async with world() as w:
         response, body = await w.ask(name)
         assert (response.status, json.loads(body)["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("model", ["coding", "research"])
+async def test_tokens_are_counted_by_the_first_candidate_that_counts(model: str) -> None:
+    async def count(route: str, body: bytes) -> int | None:
+        return 42
+
+    async with world() as w:
+        w.worker.count_prompt_tokens = count
+        body = json.dumps({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+        status, _, said = await raw(w, "/v1/messages/count_tokens", body)
+        assert (status, json.loads(said)) == (200, {"input_tokens": 42})
+        assert not bodies(w.sky) and not bodies(w.basement)
+        assert not w.clouds.booked
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_paired_machine_that_refuses_one_request_is_there_for_others(status: int) -> None:
+    behaviour = Behaviour(status=status, body='{"error": {"code": "model_not_resident", "message": "no"}}')
+    async with world(basement=EngineOptions(behave=behaviour)) as w:
+        response, _ = await w.ask(BIG)
+        assert response.status >= 429
+        assert w.peer.noted == [False]
+    async with world(sky=EngineOptions(behave=Behaviour(status=status, body="{}"))) as w:
+        await w.ask("only-cloud")
+        assert w.cloud.noted == [True]

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from roost.config.settings import Settings
-from roost.errors import InternalError, Refused
+from roost.errors import InternalError, NotOffered
 from roost.gateway.anthropic.answers import BAD_CALL, usage, whole_message
 from roost.gateway.anthropic.relay import relayed, speaks_messages
 from roost.gateway.anthropic.requests import Translated, from_messages
@@ -73,7 +73,7 @@ async def count_tokens(call: Call) -> web.StreamResponse:
 async def _counted(job: Job, worker: ReadyWorker) -> int:
     count = await worker.count_prompt_tokens(CHAT.path, job.body(worker))
     if count is None:
-        raise Refused(
+        raise NotOffered(
             f"cannot count tokens: the engine of {job.model_id} ({worker.engine}) does not tell; read them in the "
             "`usage` of an answer",
             param="model",
