@@ -94,7 +94,8 @@ def generated(random_: random.Random, number: int) -> Asked:
             case 2:
                 headers["x-api-key"] = "shut-key"
             case 3:
-                model, headers["x-roost-class"] = "default", "private"
+                # Beside any name, those of providers too.
+                model, headers["x-roost-class"] = random_.choice(("default", *OPEN_NAMES)), "private"
     elif random_.random() < 0.2 and not model.startswith("cloud:"):
         model, headers["x-roost-class"] = "default", "open"
     path, body = _body(random_, model, mark, secret)
