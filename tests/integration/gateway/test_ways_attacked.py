@@ -250,7 +250,7 @@ async def test_local_only_that_is_set_while_a_request_waits_holds_for_it() -> No
         w.set(classes=classes)
         w.peer.first_byte_s = 0.5
         async with asyncio.TaskGroup() as group:
-            asked = group.create_task(w.ask("two"))
+            asked = group.create_task(w.ask("two", stream=True))
             await until(lambda: bool(w.basement.recorder.requests))
             w.set(classes=classes, privacy={"local_only": True})
         assert asked.result()[0].status == 503
