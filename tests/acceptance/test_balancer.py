@@ -33,6 +33,7 @@ class Balancer:
     trust: ssl.SSLContext
     ready: set[str] = field(default_factory=set)
     _turn: int = 0
+    _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, up: threading.Event, over: asyncio.Event) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -45,6 +46,10 @@ class Balancer:
                     async with asyncio.timeout(_LOOK_S):
                         await over.wait()
         server.close()
+        while self._open:
+            for connection in self._open:
+                connection.cancel()
+            await asyncio.wait(self._open)
 
     async def _look(self, client: httpx.AsyncClient) -> None:
         for name, port in self.ports.items():
@@ -55,6 +60,10 @@ class Balancer:
             (self.ready.add if is_ready else self.ready.discard)(name)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None
+        self._open.add(connection)
+        connection.add_done_callback(self._open.discard)
         with suppress(OSError, ConnectionError):
             try:
                 there = await self._connect()
