@@ -18,3 +18,13 @@ class CatalogView(Protocol):
     def all(self) -> Iterable[ModelSpec | UnavailableModel]:
         """Every known model, sorted by id."""
         ...
+
+
+class KnownIds:
+    """The catalog as a container of ids."""
+
+    def __init__(self, catalog: CatalogView) -> None:
+        self._catalog = catalog
+
+    def __contains__(self, model_id: object) -> bool:
+        return isinstance(model_id, str) and self._catalog.get(model_id) is not None

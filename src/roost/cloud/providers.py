@@ -22,8 +22,8 @@ from roost.cloud.secrets import SecretScan
 from roost.cloud.types import CloudModel, CloudView
 from roost.cloud.wire import CONNECT_TIMEOUT_S, CloudWire
 from roost.config.far import CloudModelSettings, CloudSettings, key_reference
-from roost.engines.far import FarServer, FarWire
-from roost.engines.wire import Wire
+from roost.engines.far import FarServer
+from roost.engines.wire import Poster, Wire
 from roost.errors import CloudRefused, ModelNotFound
 
 SURFACES: Mapping[str, frozenset[str]] = {
@@ -232,7 +232,7 @@ class Providers:
         anthropic = settings.kind == "anthropic"
         headers = anthropic_headers(key) if anthropic else {"Authorization": f"Bearer {key}"}
         watch = _Watch(self, provider, cloud, settings, model_id, key_name)
-        wire: FarWire = CloudWire(
+        wire: Poster = CloudWire(
             Wire(self._session, provider.address.base, headers, CONNECT_TIMEOUT_S), provider.address, watch
         )
         return FarServer(

@@ -82,10 +82,10 @@ class SecretScan:
 
 
 #: What JSON makes of characters that matter here, and what they were; some writers escape more than they must.
-_ESCAPED = (
-    *(("\\n", "\n"), ("\\r", "\n"), ("\\t", "\t"), ('\\"', '"'), ("\\'", "'"), ("\\/", "/")),
-    *(("\\u0022", '"'), ("\\u0027", "'"), ("\\u003d", "="), ("\\u003D", "=")),
-)
+_ESCAPED = (*(("\\n", "\n"), ("\\r", "\n"), ("\\t", "\t"), ('\\"', '"'), ("\\'", "'"), ("\\/", "/")),)
+
+
+_BY_NUMBER = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 def _unescaped(text: str) -> str:
@@ -94,6 +94,7 @@ def _unescaped(text: str) -> str:
     while "\\\\" in text:
         text = text.replace("\\\\", "\\")
     if "\\" in text:
+        text = _BY_NUMBER.sub(lambda match: chr(int(match[1], 16)), text)
         for written, meant in _ESCAPED:
             text = text.replace(written, meant)
     return text

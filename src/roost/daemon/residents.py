@@ -14,10 +14,11 @@ from roost.catalog.catalog import Catalog
 from roost.catalog.compose import EMBEDDED_ID
 from roost.catalog.progress import Step
 from roost.catalog.spec import ModelSpec
+from roost.catalog.types import KnownIds
 from roost.config.layout import layout_of, together
 from roost.config.paths import Paths
 from roost.config.settings import Settings
-from roost.daemon.far_roles import FarRole, far_role
+from roost.daemon.elsewhere import FarRole, far_role
 from roost.daemon.names import Names, node_name
 from roost.daemon_types import Announcer, UpOptions
 from roost.errors import InsufficientMemory, ModelNotFound, RoostError, ShuttingDown
@@ -137,7 +138,7 @@ class Residents:
         fingerprint = spec.fingerprint if isinstance(spec, ModelSpec) else str(spec)
         registry = self._names.state().registry
         far = (
-            far_role("default", registry, _Ids(self._catalog), self._local_node(), self._nodes)
+            far_role("default", registry, KnownIds(self._catalog), self._local_node(), self._nodes)
             if default is None
             else None
         )
@@ -241,18 +242,8 @@ class Residents:
     def _physical(self, name: str) -> str | None:
         try:
             found = resolve(
-                name, self._names.state().registry, known=_Ids(self._catalog), local_node=self._local_node()
+                name, self._names.state().registry, known=KnownIds(self._catalog), local_node=self._local_node()
             )
         except ModelNotFound:
             return None
         return found.model_id
-
-
-class _Ids:
-    """The catalog as a container of ids."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
-    def __contains__(self, model_id: object) -> bool:
-        return isinstance(model_id, str) and self._catalog.get(model_id) is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from roost.api import RoleChange, RoleReport
 from roost.catalog.spec import ModelSpec
-from roost.catalog.types import CatalogView
+from roost.catalog.types import CatalogView, KnownIds
 from roost.config.settings import TOOLS, Settings
 from roost.daemon.status import Sources, role_report
 from roost.errors import ModelNotFound, Refused
@@ -37,7 +37,7 @@ class RoleWriter:
             raise Refused(f"cannot set role {role!r}: use letters, digits, dots, dashes, at most 64", param="role")
         if role not in (*CHAT_ROLES, *AUXILIARY_ROLES) and self.catalog.get(role) is not None:
             raise Refused(f"cannot set role {role}: a model has this id; choose another name", param="role")
-        model_id, node = split_node(change.model, _Known(self.catalog))
+        model_id, node = split_node(change.model, KnownIds(self.catalog))
         if node not in (None, self.sources.node):
             return await self._put_elsewhere(role, change.model, model_id, node or "")
         found = self.catalog.get(model_id)
@@ -69,16 +69,6 @@ class RoleWriter:
         verdict = self.verdict(model)
         if verdict is None or not verdict.passed:
             raise Refused(not_fit(role, model.id, verdict), param="model")
-
-
-class _Known:
-    """The catalog as a container of ids."""
-
-    def __init__(self, catalog: CatalogView) -> None:
-        self._catalog = catalog
-
-    def __contains__(self, model_id: object) -> bool:
-        return isinstance(model_id, str) and self._catalog.get(model_id) is not None
 
 
 def not_fit(role: str, model_id: str, verdict: Verdict | None) -> str:

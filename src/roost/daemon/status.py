@@ -22,7 +22,7 @@ from roost.catalog.spec import ModelSpec, UnavailableModel
 from roost.catalog.types import CatalogView
 from roost.cloud.types import Clouds, NoClouds
 from roost.config.settings import TOOLS, GatewaySettings, Settings
-from roost.daemon.far_roles import FarRole, elsewhere_reports, far_role
+from roost.daemon.elsewhere import FarRole, elsewhere_reports, far_role
 from roost.host.types import Host
 from roost.nodes.types import Nodes, NoNodes
 from roost.registry.reachability import RoleReach, Rotation, hidden_role_problems, reachability, rotation_problems

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from roost.engines.wire import Poster as FarWire
-
-__all__ = ["FarServer", "FarWire"]
+from roost.engines.wire import Poster
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class FarServer:
     #: As `x-roost-node` names it: a paired machine, or `cloud:NAME`.
     name: str
     session: aiohttp.ClientSession
-    wire: FarWire
+    wire: Poster
     base_url: str
     #: What it is sent besides. Never logged.
     headers: Mapping[str, str] = field(repr=False)

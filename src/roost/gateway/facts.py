@@ -9,10 +9,6 @@ from typing import Any
 
 #: Bytes of text a token, about: only thresholds that people write by hand are compared with it.
 _BYTES_A_TOKEN = 4
-#: JSON in JSON in JSON.
-_DEEPEST_ESCAPES = 3
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
 _IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
 #: Pictures as base64, by how their formats begin; anything else that says it is one is looked at as text.
 _PICTURE = re.compile(
@@ -36,27 +32,10 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(inner)
 
 
-def searchable(value: object) -> Iterator[str]:
-    """The same for who looks for something in them. A text that holds escapes, such as JSON in a string or a line of
-    code, comes once more as what it says: a key behind `\\n` begins at its own first letter."""
-    for text in texts(value):
-        yield text
-        for _ in range(_DEEPEST_ESCAPES):
-            if "\\" not in text:
-                break
-            text = _ESCAPE.sub(_said, text)
-            yield text
-
-
-def _said(escape: re.Match[str]) -> str:
-    letter = escape[1]
-    return chr(int(letter[1:], 16)) if len(letter) > 1 else _LETTERS.get(letter, letter)
-
-
 def written_texts(text: str) -> Iterator[str]:
     """The same of JSON that was not read yet, with whatever stands under a key that stands again behind it: the bytes
     are sent on as they came, and readers disagree on which one counts."""
-    return searchable(json.loads(text, object_pairs_hook=_all_of))
+    return texts(json.loads(text, object_pairs_hook=_all_of))
 
 
 def _all_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from roost.workers.types import (
     Content,
     EngineTraits,
     FarServer,
-    FarWire,
     Phase,
     Posted,
+    Poster,
     Progress,
     ReadyWorker,
 )
@@ -194,7 +194,7 @@ class _Watched:
 
     def __init__(self, server: FarServer, note: Callable[[bool], None], failures: frozenset[int]) -> None:
         self._server, self._note, self._failures = server, note, failures
-        self._wire: FarWire = server.wire
+        self._wire: Poster = server.wire
 
     async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:
         server = self._server

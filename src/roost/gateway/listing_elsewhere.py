@@ -69,7 +69,7 @@ def _row(
             "node": view.name if view else None,
             "context_length": told.context_length if told else None,
             "capabilities": sorted(told.capabilities) if told else [],
-            "verified": bool(told and told.verdict in ("fit", "fit-with-repair")),
+            "verified": bool(told and told.is_verified),
             "verdict": told.verdict if told else None,
         },
     }

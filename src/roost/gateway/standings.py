@@ -19,8 +19,6 @@ from roost.routing.plan import Option, Standing
 
 #: In a route's reason.
 CLASS = "class"
-#: What the tool gate calls models that it lets pass.
-_FIT = frozenset({"fit", "fit-with-repair"})
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def _of_node(gateway: Gateway, resolution: Resolution, node: str) -> Standing:
         why_not,
         told.context_length,
         told.capabilities,
-        told.verdict in _FIT,
+        told.is_verified,
         told.running + told.queued,
     )
 

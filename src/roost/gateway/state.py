@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from roost.catalog.spec import ModelSpec, UnavailableModel
-from roost.catalog.types import CatalogView
+from roost.catalog.types import CatalogView, KnownIds
 from roost.config.settings import TOOLS, Knobs, Settings
 from roost.errors import ModelNotFound, ModelUnavailable
 from roost.gateway.affinity import Affinity
@@ -75,7 +75,7 @@ class Gateway:
         return resolve(
             name,
             self.deps.registry().registry,
-            known=_Known(self.deps.catalog),
+            known=KnownIds(self.deps.catalog),
             aliases=self.settled().aliases,
             local_node=self.deps.node,
             known_ids=_ids(self.deps.catalog),
@@ -101,7 +101,7 @@ class Gateway:
 
     def roles(self) -> tuple[str, ...]:
         """Every role that a request can mean."""
-        return all_roles(self.deps.registry().registry, _Known(self.deps.catalog))
+        return all_roles(self.deps.registry().registry, KnownIds(self.deps.catalog))
 
     def spec(self, resolution: Resolution) -> ModelSpec:
         """The model of a resolution. Raises ModelUnavailable with the reason (volume not mounted, …)."""
@@ -160,16 +160,6 @@ class Settled:
             gateway = self.settings.gateway
             self._hosts[key] = allowed_hosts(address, port, gateway.allowed_hosts, gateway.tls_certificate is not None)
         return self._hosts[key]
-
-
-class _Known:
-    """The catalog as a container of ids."""
-
-    def __init__(self, catalog: CatalogView) -> None:
-        self._catalog = catalog
-
-    def __contains__(self, model_id: object) -> bool:
-        return isinstance(model_id, str) and self._catalog.get(model_id) is not None
 
 
 def _ids(catalog: CatalogView) -> Iterator[str]:

@@ -40,6 +40,11 @@ class PeerModel:
     #: What the tool gate found of it there: fit, fit-with-repair, unfit; None: nothing.
     verdict: str | None = None
 
+    @property
+    def is_verified(self) -> bool:
+        """The tool gate there lets it pass."""
+        return self.verdict in ("fit", "fit-with-repair")
+
 
 @dataclass(frozen=True)
 class NodeView:

@@ -25,6 +25,22 @@ def peer_model(model_id: str, **more: object) -> PeerModel:
     return replace(told, **more)  # type: ignore[arg-type]
 
 
+class _Calls:
+    """Owns the session by which others are called, as an async context."""
+
+    _session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(auto_decompress=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+
 @dataclass
 class FakePeer:
     """One paired machine: a server that runs elsewhere, and the state that a test gives it."""
@@ -45,21 +61,10 @@ class FakePeer:
 
 
 @dataclass
-class FakeNodes:
-    """See `nodes.types.Nodes`. An async context: it owns the sessions."""
+class FakeNodes(_Calls):
+    """See `nodes.types.Nodes`."""
 
     peers: dict[str, FakePeer] = field(default_factory=dict)
-    _session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(auto_decompress=False)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._session is not None
-        await self._session.close()
 
     def views(self) -> tuple[NodeView, ...]:
         return tuple(
@@ -109,7 +114,7 @@ class FakeCloud:
 
 
 @dataclass
-class FakeClouds:
+class FakeClouds(_Calls):
     """See `cloud.types.Clouds`. What looks like a secret here is whatever `looks_secret` says."""
 
     providers: dict[str, FakeCloud] = field(default_factory=dict)
@@ -118,17 +123,6 @@ class FakeClouds:
     booked: list[tuple[str, str, str | None, int, int, int]] = field(default_factory=list)
     #: (provider, the key's budget, its name) of each time that one was reached.
     asked: list[tuple[str, float | None, str | None]] = field(default_factory=list)
-    _session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(auto_decompress=False)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._session is not None
-        await self._session.close()
 
     def views(self) -> tuple[CloudView, ...]:
         return tuple(CloudView(name, "openai", one.models, closed=one.closed) for name, one in self.providers.items())

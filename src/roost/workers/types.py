@@ -11,11 +11,11 @@ import aiohttp
 
 from roost.catalog.spec import ModelSpec
 from roost.engines.far import FarServer as FarServer
-from roost.engines.far import FarWire as FarWire
 from roost.engines.types import EngineTraits as EngineTraits
 from roost.engines.types import ProofGrade
 from roost.engines.wire import Content as Content
 from roost.engines.wire import Posted as Posted
+from roost.engines.wire import Poster as Poster
 from roost.errors import RoostError
 
 
@@ -55,7 +55,7 @@ class ReadyWorker:
     #: The name to write into the request body.
     served_name: str
     session: aiohttp.ClientSession
-    wire: FarWire
+    wire: Poster
     base_url: str
     #: Authorization of the worker's own; never a client's.
     headers: Mapping[str, str]

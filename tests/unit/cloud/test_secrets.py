@@ -137,3 +137,8 @@ def test_without_the_package_nothing_passes(monkeypatch):
         assert scan.first_in(["hello"]) == UNSEARCHED
     finally:
         secrets._is_installed.cache_clear()
+
+
+def test_letters_that_are_written_by_their_number_are_letters() -> None:
+    scan = SecretScan()
+    assert scan.first_in([r'{"q": "sk\u002dant-api03-abcdefghij0123456789abcdefghij"}']) == "Anthropic key"

@@ -13,8 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from roost.cloud.anthropic.answers import error_of, whole_chat
 from roost.cloud.anthropic.requests import to_messages
 from roost.cloud.anthropic.stream import BrokenStream, MessageEvents
-from roost.engines.far import FarWire
-from roost.engines.wire import Content, Posted
+from roost.engines.wire import Content, Posted, Poster
 from roost.errors import Refused
 
 VERSION = "2023-06-01"
@@ -34,7 +33,7 @@ def headers(key: str) -> dict[str, str]:
 class MessagesWire:
     """Over the wire that carries the bytes."""
 
-    wire: FarWire
+    wire: Poster
     cloud: str
 
     async def post(self, path: str, body: bytes, *, keep: bool) -> Posted:

@@ -1,4 +1,4 @@
-"""Roles that mean a model of a paired machine: how these stand, for status and for who waits for the default."""
+"""What paired machines and providers mean here: the roles that lead to a machine, and all of them for the status."""
 
 from __future__ import annotations
 
